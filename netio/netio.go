@@ -1,0 +1,77 @@
+// Package netio holds the sockets: listeners, the handshake, one Conn per
+// connection, the incremental frame reader, the outbox, and the heartbeat
+// sweep. It knows RFC 6455 and nothing of rooms, users or JSON.
+//
+// It owns every descriptor it accepts. Readiness comes from netpoll's poller;
+// accept, read and send are made on the raw descriptors. An idle connection
+// has no goroutine, no timer and no buffer.
+package netio
+
+import (
+	"net/netip"
+
+	"github.com/gobwas/ws"
+
+	"github.com/thronghq/throng/proto"
+)
+
+// Handler is what stands behind the sockets. All of its methods but Closed are
+// called on a poller, for one connection never two at a time, and must not
+// block. Open comes first, Closed last and once for every Open.
+type Handler interface {
+	// Upgrade decides on a well-formed upgrade request: what it returns
+	// becomes the connection's, or the error its HTTP answer. The request
+	// is borrowed until Upgrade returns.
+	Upgrade(r *Request) (Accept, *proto.Error)
+
+	// Open is called once the handshake's answer is queued.
+	Open(c *Conn)
+
+	// Message brings one whole message, unmasked; text is valid UTF-8. The
+	// payload belongs to the poller and is valid until Message returns.
+	Message(c *Conn, op ws.OpCode, payload []byte)
+
+	// Drained is called after Deliver refused, as soon as the outbox has
+	// fallen below a quarter of its bound.
+	Drained(c *Conn)
+
+	// Expired is called when the time given to SetDeadline has come.
+	Expired(c *Conn)
+
+	// Closed tells that the connection is gone. The Conn must not be used
+	// after it returns.
+	Closed(c *Conn, cause CloseCause)
+}
+
+// Request is the head of an upgrade request. Its strings and slices are
+// borrowed from the poller's buffer: copy what should outlive Upgrade.
+type Request struct {
+	Path          string // without the query
+	Query         string // raw, without the question mark
+	Host          string
+	Origin        string
+	Authorization string
+	Protocols     []string // offered subprotocols, in order
+	Remote        netip.AddrPort
+}
+
+// Accept says how an upgraded connection goes on.
+type Accept struct {
+	Subprotocol string // answered to the client, "" for none; must be one that it offered
+	MaxMessage  int    // bytes of one message; a longer one closes with 1009
+	State       any    // what Conn.State returns
+}
+
+// CloseCause says why a connection ended; it is a label of the metrics.
+type CloseCause uint8
+
+// The causes.
+const (
+	CausePeer      CloseCause = iota // the client's close frame
+	CauseCut                         // end of the stream, or a reset, without a close frame
+	CauseProtocol                    // the client broke RFC 6455
+	CauseServer                      // Conn.Close
+	CauseHeartbeat                   // silent for too long
+	CauseReplies                     // its replies passed their bound
+	CauseShutdown                    // the server is going
+)
