@@ -18,7 +18,8 @@ const SecretFile = "secret"
 // HMAC-SHA-256 can use (RFC 7518, section 3.2).
 const secretBytes = 32
 
-// LoadSecret reads the secret of the data directory dir. Where there is none,
+// LoadSecret reads the secret of the data directory dir: what its file holds,
+// without the line end. Where there is none,
 // the error is fs.ErrNotExist; a file that others than its owner may read or
 // write is refused.
 func LoadSecret(dir string) ([]byte, error) {
@@ -30,19 +31,13 @@ func LoadSecret(dir string) ([]byte, error) {
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		return nil, fmt.Errorf("auth: %s has mode %04o, so that others can read or change it; run chmod 600 %s, or remove it for a new one", path, mode, path)
 	}
-	return ReadSecret(path)
-}
-
-// ReadSecret reads a file that holds nothing but a secret. Line ends after it
-// do not belong to it.
-func ReadSecret(path string) ([]byte, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("auth: %w", err)
 	}
 	secret := bytes.TrimRight(text, "\r\n")
 	if len(secret) == 0 {
-		return nil, fmt.Errorf("auth: %s is empty; it should hold the secret", path)
+		return nil, fmt.Errorf("auth: %s is empty; remove it for a new one", path)
 	}
 	return secret, nil
 }

@@ -1,0 +1,123 @@
+// Command throng is a WebSocket server with rooms, ordered delivery and
+// history on disk. This folder holds its subcommands and the wiring of its
+// packages, nothing else.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/thronghq/throng/internal/config"
+)
+
+// The exit codes. A panic exits with 2, which is why nothing else does.
+const (
+	exitOK      = 0
+	exitFailure = 1  // what was asked for failed
+	exitUsage   = 64 // EX_USAGE: the command line makes no sense
+	exitConfig  = 78 // EX_CONFIG: the configuration is refused
+)
+
+// streams are where a command writes: its result, and everything else.
+type streams struct{ out, err io.Writer }
+
+// command is one subcommand. Its run gets the arguments after its name.
+type command struct {
+	name    string
+	summary string
+	run     func(args []string, io streams) int
+}
+
+func commands() []command {
+	return []command{
+		{"serve", "serve connections until SIGTERM or SIGINT (the default)", runServe},
+		{"token", "print a token for a user", runToken},
+		{"config", "check the configuration, or print all of it", runConfig},
+		{"version", "print the version", runVersion},
+	}
+}
+
+func main() {
+	os.Exit(run(os.Args[1:], streams{os.Stdout, os.Stderr}))
+}
+
+// run runs the subcommand that the arguments name and returns the exit code.
+func run(args []string, io streams) int {
+	name := "serve"
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		name, args = args[0], args[1:]
+	} else if len(args) > 0 {
+		switch args[0] {
+		case "-h", "--help":
+			name = "help"
+		case "-v", "--version":
+			name, args = "version", args[1:]
+		}
+	}
+	if name == "help" {
+		printOverview(io.out)
+		return exitOK
+	}
+	for _, c := range commands() {
+		if c.name == name {
+			return c.run(args, io)
+		}
+	}
+	return usageError(io, "", fmt.Errorf("there is no command %q", name))
+}
+
+func printOverview(w io.Writer) {
+	fmt.Fprint(w, "throng serves WebSocket connections: rooms, ordered delivery, history on disk.\n\nUsage: throng [COMMAND] [FLAGS]\n\n")
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  throng %-8s %s\n", c.name, c.summary)
+	}
+	fmt.Fprintf(w, "\nFlags of throng serve (and, before them, the same keys in the file and the environment):\n\n%s", config.Usage())
+}
+
+// newFlagSet returns the flags of a command, which prints nothing itself.
+func newFlagSet(name string) *pflag.FlagSet {
+	set := pflag.NewFlagSet(name, pflag.ContinueOnError)
+	set.SetOutput(io.Discard)
+	set.Usage = func() {}
+	return set
+}
+
+// loadConfig parses the arguments of a command that takes no others than its
+// flags, and loads the configuration. Unless ok, the command is done and exits
+// with the code.
+func loadConfig(set *pflag.FlagSet, args []string, io streams, usage string) (cfg *config.Config, code int, ok bool) {
+	flags := config.AddFlags(set)
+	err := flags.Parse(args)
+	if errors.Is(err, pflag.ErrHelp) {
+		fmt.Fprint(io.out, usage)
+		return nil, exitOK, false
+	}
+	if err == nil && set.NArg() > 0 {
+		err = fmt.Errorf("unexpected argument %q", set.Arg(0))
+	}
+	if err != nil {
+		return nil, usageError(io, set.Name(), err), false
+	}
+	cfg, err = flags.Load(os.Environ())
+	if err != nil {
+		fmt.Fprintf(io.err, "the configuration is refused:\n%v\n", err)
+		return nil, exitConfig, false
+	}
+	return cfg, exitOK, true
+}
+
+func usageError(io streams, command string, err error) int {
+	help := strings.TrimSpace("throng " + command)
+	fmt.Fprintf(io.err, "throng: %v; %s --help lists what there is\n", err, help)
+	return exitUsage
+}
+
+func failure(io streams, err error) int {
+	fmt.Fprintf(io.err, "throng: %v\n", err)
+	return exitFailure
+}

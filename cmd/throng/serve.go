@@ -1,0 +1,47 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/thronghq/throng/internal/config"
+	"github.com/thronghq/throng/internal/telemetry"
+)
+
+// runServe serves until a signal asks for the end. A second signal ends the
+// process at once.
+func runServe(args []string, io streams) int {
+	cfg, code, ok := loadConfig(newFlagSet("serve"), args, io, serveUsage())
+	if !ok {
+		return code
+	}
+	log := newLogger(cfg)
+	for _, warning := range cfg.Warnings() {
+		log.LogAttrs(context.Background(), slog.LevelWarn, warning)
+	}
+
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	if err := serve(ctx, cfg, log); err != nil {
+		log.LogAttrs(context.Background(), slog.LevelError, "the server ended", slog.Any("error", err))
+		return exitFailure
+	}
+	return exitOK
+}
+
+func serveUsage() string {
+	return fmt.Sprintf("Usage: throng [serve] [FLAGS]\n\nServes connections until SIGTERM or SIGINT.\n\n%s", config.Usage())
+}
+
+func newLogger(cfg *config.Config) *slog.Logger {
+	text := cfg.Log.Format == config.FormatText
+	if cfg.Log.Format == config.FormatAuto {
+		text = telemetry.IsTerminal(os.Stderr)
+	}
+	return telemetry.NewLogger(os.Stderr, cfg.Log.Level, text)
+}
