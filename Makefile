@@ -1,0 +1,54 @@
+# make help lists the targets.
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+
+# The version of a release is its tag; a tree without git is a development
+# build. VERSION=v1.2.3 on the command line says otherwise.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS := $(if $(VERSION),-X github.com/thronghq/throng/internal/buildinfo.version=$(VERSION))
+
+GOFUMPT     := go run mvdan.cc/gofumpt@v0.12.0
+STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# How long each fuzz target runs in make test.
+FUZZTIME ?= 8s
+
+.PHONY: build
+build: ## build bin/throng
+	go build -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/throng ./cmd/throng
+
+.PHONY: run
+run: build ## build and serve with --dev; THRONG_ variables count, too
+	exec bin/throng serve --dev
+
+.PHONY: check
+check: lint ## the fast part of make test: style, vet, staticcheck, short tests
+	go test -short ./...
+
+.PHONY: lint
+lint:
+	@unformatted="$$($(GOFUMPT) -l .)" || exit 1; \
+	if [ -n "$$unformatted" ]; then \
+		echo "not formatted as gofumpt does:"; echo "$$unformatted"; exit 1; \
+	fi
+	go vet ./...
+	$(STATICCHECK) ./...
+
+.PHONY: test
+test: tools lint ## everything: the race detector, fuzzing, the browser, kill -9; installs what is missing
+	go test -race -count=1 -timeout 30m ./...
+	.ci/fuzz $(FUZZTIME)
+
+.PHONY: tools
+tools:
+	.ci/tools
+
+.PHONY: clean
+clean: ## remove what make builds
+	rm -rf bin
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
