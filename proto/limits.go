@@ -44,7 +44,7 @@ func DefaultLimits() Limits {
 		HandshakeHeaders: 64,
 		AuthTimeout:      10 * time.Second,
 		HistoryPage:      1000,
-		HistoryBytes:     1 << 20,
+		HistoryBytes:     256 << 10,
 		Replay:           10_000,
 		IDBytes:          64,
 		KeyBytes:         64,

@@ -1,0 +1,262 @@
+package room
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/thronghq/throng/proto"
+)
+
+// startAt is where a cursor begins.
+type startAt struct {
+	next   uint64 // the first offset to deliver
+	hint   int64  // time (µs) of the message before it, 0 for unknown
+	from   int64  // only messages from this time (µs) on, 0 for all
+	loose  bool   // what the log lacks before the first message found is no gap
+	latest bool   // only the latest message counts, the others are skipped
+}
+
+// cursor reads on for one member that is behind, as fast as its socket takes
+// it: until the outbox refuses, and on from there when it has drained.
+//
+// A cursor runs on one reader goroutine at a time, or is parked, or stands in
+// the room's queue to be turned live; progress says which.
+type cursor struct {
+	// Static after construction.
+	room *Room
+	ms   *Membership
+
+	progress atomic.Int32
+
+	startAt // owned by whoever runs it
+
+	// mu lets the room's worker stop the cursor between two deliveries, and
+	// hold its own until then.
+	mu      sync.Mutex
+	stopped bool
+	acks    []waitingAck // of the member's own messages from next on
+}
+
+// waitingAck is an ack that waits for its place in the author's stream.
+type waitingAck struct {
+	offset uint64
+	ack    proto.Event
+}
+
+// The values of a cursor's progress.
+const (
+	cursorRunning int32 = iota // reading, or with the room's queue
+	cursorParked               // the outbox is full
+	cursorAgain                // running, and the outbox has drained meanwhile
+)
+
+func newCursor(r *Room, ms *Membership, at startAt, acks []waitingAck) *cursor {
+	return &cursor{room: r, ms: ms, startAt: at, acks: acks}
+}
+
+// follow gives a member that is behind a cursor and sets it to work.
+func (r *Room) follow(ms *Membership, at startAt, acks []waitingAck) {
+	c := newCursor(r, ms, at, acks)
+	ms.cursor.Store(c)
+	r.hub.readers.submit(c)
+}
+
+// stopCursor ends the member's cursor, if it has one: when it returns, nothing
+// more is delivered through it. Acks that waited in it go out at once.
+func (ms *Membership) stopCursor() {
+	c := ms.cursor.Load()
+	if c == nil {
+		return
+	}
+	ms.cursor.Store(nil)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopped = true
+	c.flushAcksLocked()
+}
+
+func (c *cursor) flushAcksLocked() {
+	for i := range c.acks {
+		c.ms.member.Send(&c.acks[i].ack)
+	}
+	c.acks = nil
+}
+
+// expect takes an ack for its author, which is behind: it goes out when the
+// cursor reaches the message.
+func (c *cursor) expect(o *outgoing) {
+	c.mu.Lock()
+	c.acks = append(c.acks, waitingAck{offset: o.Offset, ack: *o.ack()})
+	n := len(c.acks)
+	c.mu.Unlock()
+	if n > acksWaiting {
+		o.member.Close(proto.ErrSlowConsumer.With("more than %d acks wait for a client that does not read", acksWaiting))
+	}
+}
+
+// resume sets a parked cursor to work again.
+func (c *cursor) resume() {
+	for {
+		switch c.progress.Load() {
+		case cursorParked:
+			if c.progress.CompareAndSwap(cursorParked, cursorRunning) {
+				c.room.hub.readers.submit(c)
+				return
+			}
+		case cursorRunning:
+			if c.progress.CompareAndSwap(cursorRunning, cursorAgain) {
+				return
+			}
+		default:
+			return
+		}
+	}
+}
+
+// park reports whether the cursor may rest; false means that the outbox has
+// drained in the meantime.
+func (c *cursor) park() bool {
+	if c.progress.CompareAndSwap(cursorRunning, cursorParked) {
+		return true
+	}
+	c.progress.Store(cursorRunning)
+	return false
+}
+
+// run delivers what the member has missed, some rounds at a time.
+func (c *cursor) run() {
+	for range cursorRounds {
+		head := c.room.head.Load()
+		if c.next > head {
+			c.room.post(op{do: c.meet})
+			return
+		}
+		if c.latest {
+			c.next = head
+		}
+		more, delivered := c.step(head)
+		if !more {
+			return
+		}
+		if !delivered && c.park() {
+			return
+		}
+	}
+	c.room.hub.readers.submit(c)
+}
+
+// step reads and delivers one chunk. It reports whether the cursor goes on,
+// and whether the outbox took the chunk.
+func (c *cursor) step(head uint64) (more, delivered bool) {
+	k := chunk{cursor: c, codec: c.ms.member.Codec(), user: c.ms.member.UserID(), at: c.startAt}
+	c.mu.Lock()
+	k.acks = c.acks
+	c.mu.Unlock()
+	err := c.room.read(proto.Range{After: c.next - 1, Before: head + 1, From: c.from, Hint: c.hint}, k.add)
+	if err != nil {
+		c.room.hub.logger.Error("a member's missed messages could not be read", "room", c.room.name, "error", err)
+		sendError(c.ms.member, "", c.room.name, proto.ErrStorage.With("messages of room %q after offset %d could not be read", c.room.name, k.at.next-1))
+	}
+	if !k.full { // everything there is up to head
+		k.skipTo(head + 1)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopped {
+		return false, false
+	}
+	if len(k.frames) > 0 && !c.ms.member.Deliver(k.frames) {
+		return true, false
+	}
+	c.startAt = k.at
+	c.acks = c.acks[k.acked:]
+	c.room.hub.meters.replayed.Add(k.messages)
+	return true, true
+}
+
+// chunk collects the frames of one delivery.
+type chunk struct {
+	cursor   *cursor
+	codec    proto.Codec
+	user     string
+	acks     []waitingAck
+	acked    int // of acks, how many are in frames
+	frames   []byte
+	messages int
+	at       startAt // where the stream stands after the frames
+	full     bool
+}
+
+// add takes the next stored message, and reports whether there is room for
+// another one.
+func (k *chunk) add(m *proto.Message) bool {
+	k.skipTo(m.Offset)
+	own := m.From == k.user
+	acked := false
+	if k.acked < len(k.acks) && k.acks[k.acked].offset == m.Offset {
+		k.frames = proto.AppendEventFrame(k.frames, k.codec, &k.acks[k.acked].ack)
+		k.acked++
+		acked = true
+	}
+	if !acked || k.cursor.ms.echo {
+		k.frames = proto.AppendMessageFrame(k.frames, k.codec, m, own)
+	}
+	k.messages++
+	k.at.next, k.at.hint, k.at.loose = m.Offset+1, m.Time, false
+	k.full = len(k.frames) >= cursorBytes
+	return !k.full
+}
+
+// skipTo moves on to an offset; what lies before it and is gone is a gap,
+// unless the stream only begins here or the namespace wants the latest alone.
+func (k *chunk) skipTo(offset uint64) {
+	for k.acked < len(k.acks) && k.acks[k.acked].offset < offset {
+		k.frames = proto.AppendEventFrame(k.frames, k.codec, &k.acks[k.acked].ack)
+		k.acked++
+	}
+	if offset <= k.at.next {
+		return
+	}
+	r := k.cursor.room
+	if !k.at.loose && !k.at.latest {
+		r.hub.meters.gaps.Inc()
+		k.frames = proto.AppendEventFrame(k.frames, k.codec, &proto.Event{
+			Type: proto.EvGap, Room: r.name, Epoch: r.epoch, After: k.at.next - 1, NextSeen: offset,
+		})
+	}
+	k.at.next, k.at.hint, k.at.loose = offset, 0, false
+}
+
+// meet runs in the room's queue when the cursor has seen the head: the member
+// turns live, or, where the room has moved on, gets the rest.
+func (c *cursor) meet(r *Room, _ *proto.Error) {
+	if c.ms.cursor.Load() != c {
+		return
+	}
+	if c.next <= r.head.Load() {
+		if !r.ringHas(c.next) {
+			r.hub.readers.submit(c)
+			return
+		}
+		if more, delivered := c.step(r.head.Load()); !more {
+			return
+		} else if !delivered {
+			if !c.park() {
+				r.hub.readers.submit(c)
+			}
+			return
+		}
+		if c.next <= r.head.Load() { // more than one chunk
+			r.hub.readers.submit(c)
+			return
+		}
+	}
+	c.ms.stopCursor()
+	c.ms.state = stateLive
+}
+
+// ringHas reports that the ring serves everything from the offset on.
+func (r *Room) ringHas(offset uint64) bool {
+	oldest, _ := r.ring.oldest(r.cutoff())
+	return oldest > 0 && oldest <= offset
+}

@@ -1,0 +1,304 @@
+package room
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/thronghq/throng/proto"
+)
+
+const (
+	// frameOverhead is about what a message's frame has beside its content.
+	frameOverhead = 192
+
+	// fanChunk is how many members one worker takes at a time in a room that
+	// several workers share, and fanYield how many it serves before it lets
+	// the scheduler run something else: sends are raw system calls, in which
+	// the scheduler cannot step in.
+	fanChunk = 512
+	fanYield = 32
+)
+
+// batch is one fan-out in the making. It belongs to a room and is used again.
+type batch struct {
+	pubs      []*outgoing
+	first     uint64 // the lowest offset in it, 0 when all are transient
+	encodings []encoding
+	authors   []author
+}
+
+// encoding is the batch in one codec: the frames one behind the other, and
+// where each ends.
+type encoding struct {
+	codec  proto.Codec
+	frames []byte
+	ends   []int
+}
+
+// author is a connection that has messages in the batch, and what it gets in
+// place of the plain frames.
+type author struct {
+	member Member
+	ms     *Membership // nil when it is not in the room
+}
+
+// fanOut sends committed publishes to all members: the authors first, each
+// with its acks in place of its messages, then the others.
+func (r *Room) fanOut(ops []op) {
+	b := &r.batch
+	for _, o := range ops {
+		r.take(b, o.pub)
+	}
+	if len(b.pubs) > 0 {
+		r.touch()
+		r.hub.meters.batches.Inc()
+		r.hub.meters.batched.Add(len(b.pubs))
+		r.encode(b)
+		for _, a := range b.authors {
+			r.answer(b, a)
+		}
+		r.deliver(b)
+		r.settle(b)
+	}
+	b.reset()
+}
+
+// take moves the room's head over one publish and adds it to the batch. One
+// that failed, or that is no message, is answered at once.
+func (r *Room) take(b *batch, p *proto.Publish) {
+	o := p.Origin.(*outgoing)
+	p.Origin = nil
+	switch {
+	case p.Err != nil:
+		r.hub.meters.refused.Inc()
+		if p.Settings != nil && !p.SettingsOnly {
+			r.unsaved.Store(true)
+		}
+		r.settleKey(o)
+		o.fail(p.Err)
+		return
+	case p.SettingsOnly:
+		o.member.Send(&proto.Event{Type: proto.EvHost, ID: o.id, Room: r.name})
+		return
+	}
+	if o.ms != nil && o.ms.room != r {
+		o.ms = nil
+	}
+	if o.ms != nil && o.ms.state == stateBehind && !o.acked {
+		// Its cursor must know of the ack before it can read the message.
+		o.ms.cursor.Load().expect(o)
+		o.acked = true
+	}
+	if p.Offset > 0 {
+		r.head.Store(p.Offset)
+		r.headTime.Store(p.Time)
+		r.ring.push(&p.Message)
+		if b.first == 0 {
+			b.first = p.Offset
+		}
+	}
+	b.pubs = append(b.pubs, o)
+	b.addAuthor(o)
+}
+
+func (b *batch) addAuthor(o *outgoing) {
+	switch {
+	case o.ms == nil:
+		for _, a := range b.authors {
+			if a.member == o.member {
+				return
+			}
+		}
+	case o.ms.author || o.ms.state == stateBehind:
+		return
+	default:
+		o.ms.author = true
+	}
+	b.authors = append(b.authors, author{o.member, o.ms})
+}
+
+// settle ends the batch for its authors and their idempotency keys.
+func (r *Room) settle(b *batch) {
+	for _, a := range b.authors {
+		if a.ms != nil {
+			a.ms.author = false
+		}
+	}
+	for _, o := range b.pubs {
+		r.settleKey(o)
+	}
+}
+
+// reset lets go of everything that the batch refers to.
+func (b *batch) reset() {
+	for _, o := range b.pubs {
+		o.member, o.ms, o.id = nil, nil, nil
+	}
+	const kept = 64
+	if cap(b.pubs) > kept {
+		*b = batch{}
+		return
+	}
+	clear(b.pubs)
+	clear(b.authors)
+	clear(b.encodings)
+	*b = batch{pubs: b.pubs[:0], authors: b.authors[:0], encodings: b.encodings[:0]}
+}
+
+// encode makes the frames once for each codec that somebody in the room uses.
+// The buffers are new: members' outboxes share them from here on.
+func (r *Room) encode(b *batch) {
+	size := 0
+	for _, o := range b.pubs {
+		size += len(o.Content) + frameOverhead
+	}
+	for _, c := range r.codecs {
+		e := encoding{codec: c.codec, frames: make([]byte, 0, size), ends: make([]int, 0, len(b.pubs))}
+		for _, o := range b.pubs {
+			e.frames = proto.AppendMessageFrame(e.frames, c.codec, &o.Message, false)
+			e.ends = append(e.ends, len(e.frames))
+		}
+		b.encodings = append(b.encodings, e)
+	}
+}
+
+func (b *batch) encoding(c proto.Codec) *encoding {
+	for i := range b.encodings {
+		if b.encodings[i].codec == c {
+			return &b.encodings[i]
+		}
+	}
+	return nil
+}
+
+// answer gives an author its acks, and in their places in the stream what the
+// others wrote.
+func (r *Room) answer(b *batch, a author) {
+	frames := b.compose(a)
+	if len(frames) == 0 || a.member.Deliver(frames) {
+		return
+	}
+	var acks []waitingAck
+	for _, o := range b.pubs {
+		if o.member == a.member && !o.acked {
+			acks = append(acks, waitingAck{offset: o.Offset, ack: *o.ack()})
+		}
+	}
+	if a.ms != nil && r.fallBehind(a.ms, b.first, acks) {
+		return
+	}
+	for i := range acks {
+		a.member.Send(&acks[i].ack)
+	}
+}
+
+// compose builds what one author gets for the batch.
+func (b *batch) compose(a author) []byte {
+	codec := a.member.Codec()
+	enc := b.encoding(codec)
+	var frames []byte
+	start := 0
+	for i, o := range b.pubs {
+		own := o.member == a.member
+		if own && !o.acked {
+			frames = proto.AppendEventFrame(frames, codec, o.ack())
+		}
+		switch {
+		case a.ms == nil:
+		case own && a.ms.echo:
+			frames = proto.AppendMessageFrame(frames, codec, &o.Message, true)
+		case !own:
+			frames = append(frames, enc.frames[start:enc.ends[i]]...)
+		}
+		if enc != nil {
+			start = enc.ends[i]
+		}
+	}
+	return frames
+}
+
+// deliver sends the batch to every live member that has no message in it. A
+// large room is shared among the workers: each takes the next chunk of members
+// until none is left, so a worker that comes late or never costs nothing.
+func (r *Room) deliver(b *batch) {
+	if len(r.members) <= fanChunk || r.hub.fans == 1 {
+		r.deliverTo(b, r.members)
+		return
+	}
+	f := &fan{room: r, batch: b, chunks: int64((len(r.members) + fanChunk - 1) / fanChunk)}
+	f.undone.Add(int(f.chunks))
+	for range r.hub.fans - 1 {
+		r.hub.workers.submit(f)
+	}
+	f.run()
+	f.undone.Wait()
+}
+
+// fan is one batch's way to a large room's members.
+type fan struct {
+	room   *Room
+	batch  *batch
+	chunks int64
+	next   atomic.Int64
+	undone sync.WaitGroup // chunks not yet delivered
+}
+
+func (f *fan) run() {
+	for {
+		i := f.next.Add(1) - 1
+		if i >= f.chunks {
+			return
+		}
+		members := f.room.members
+		f.room.deliverTo(f.batch, members[i*fanChunk:min(int(i+1)*fanChunk, len(members))])
+		f.undone.Done()
+	}
+}
+
+// deliverTo writes the batch to these members. Nothing is allocated for each.
+func (r *Room) deliverTo(b *batch, members []*Membership) {
+	var enc *encoding
+	for i, ms := range members {
+		if i%fanYield == fanYield-1 {
+			runtime.Gosched()
+		}
+		if ms.state != stateLive || ms.author {
+			continue
+		}
+		if codec := ms.member.Codec(); enc == nil || enc.codec != codec {
+			enc = b.encoding(codec)
+		}
+		if !ms.member.Deliver(enc.frames) {
+			r.fallBehind(ms, b.first, nil)
+		}
+	}
+}
+
+// fallBehind is what happens to a live member whose outbox refused the message
+// at the given offset; 0 stands for transient messages alone, which are simply
+// lost to it. The acks wait for their places in its stream. It reports whether
+// the member got a cursor.
+func (r *Room) fallBehind(ms *Membership, offset uint64, acks []waitingAck) bool {
+	m := r.hub.meters
+	switch {
+	case offset == 0:
+		m.dropped.Inc()
+		return false
+	case r.ns.Slow == proto.SlowClose:
+		m.slowClosed.Inc()
+		ms.state = stateBehind
+		ms.cursor.Store(newCursor(r, ms, startAt{next: offset}, acks)) // stays where it is until the connection has gone
+		ms.member.Close(proto.ErrSlowConsumer.New())
+	case r.ns.Slow == proto.SlowConflate:
+		m.conflated.Inc()
+		ms.state = stateBehind
+		r.follow(ms, startAt{next: offset, latest: true}, acks)
+	default:
+		m.lagged.Inc()
+		ms.state = stateBehind
+		ms.member.Send(&proto.Event{Type: proto.EvLag, Room: r.name, Offset: offset - 1})
+		r.follow(ms, startAt{next: offset}, acks)
+	}
+	return true
+}

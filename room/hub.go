@@ -1,0 +1,292 @@
+package room
+
+import (
+	"context"
+	"hash/maphash"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/thronghq/throng/proto"
+)
+
+const (
+	shardCount   = 64               // a power of two
+	sweepEvery   = 5 * time.Second  // how often idle rooms are looked for
+	roomLinger   = 30 * time.Second // how long an empty room stays in memory
+	ringLinger   = time.Minute      // how long a quiet durable room keeps its ring
+	readers      = 4                // goroutines that may wait for the log
+	keysPerRoom  = 100_000          // idempotency keys that a room remembers
+	acksWaiting  = 4096             // acks that may wait for one lagging author
+	batchBytes   = 48 << 10         // of frames in one write
+	cursorBytes  = 32 << 10         // of frames that a cursor delivers at once
+	cursorRounds = 8                // such deliveries before others have their turn
+)
+
+// Options says how a Hub works. Namespaces, Limits, Log and Logger must be set.
+type Options struct {
+	Namespaces []proto.Namespace
+	Limits     proto.Limits
+	Log        Log // of the namespaces whose durability is async or sync
+	Logger     *slog.Logger
+	Metrics    *metrics.Set     // nil registers nowhere
+	Workers    int              // that fan out; 0 means one per processor
+	Now        func() time.Time // nil means time.Now
+}
+
+// Hub holds all rooms. Its methods are safe for concurrent use and do not
+// block, Close aside; their answers go to the Member.
+type Hub struct {
+	namespaces map[string]*proto.Namespace
+	limits     proto.Limits
+	log        Log
+	memory     Log
+	logger     *slog.Logger
+	now        func() time.Time
+	seed       maphash.Seed
+	meters     *meters
+
+	workers *pool // rooms with something queued
+	readers *pool // cursors, histories and waking rooms
+	fans    int   // workers that may share a large room's fan-out
+
+	shards [shardCount]shard
+
+	stopSweep context.CancelFunc
+	sweeping  sync.WaitGroup
+}
+
+type shard struct {
+	mu    sync.RWMutex
+	rooms map[string]*Room
+}
+
+// NewHub starts a hub without rooms.
+func NewHub(o Options) *Hub {
+	if o.Workers == 0 {
+		o.Workers = runtime.NumCPU()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	h := &Hub{
+		namespaces: make(map[string]*proto.Namespace),
+		limits:     o.Limits,
+		log:        o.Log,
+		memory:     MemoryLog{Now: o.Now},
+		logger:     o.Logger,
+		now:        o.Now,
+		seed:       maphash.MakeSeed(),
+		workers:    newPool(o.Workers),
+		readers:    newPool(readers),
+		fans:       o.Workers,
+		stopSweep:  cancel,
+	}
+	for i := range o.Namespaces {
+		h.namespaces[o.Namespaces[i].Name] = &o.Namespaces[i]
+	}
+	for i := range h.shards {
+		h.shards[i].rooms = make(map[string]*Room)
+	}
+	h.meters = newMeters(o.Metrics, h)
+	h.sweeping.Go(func() { h.sweep(ctx) })
+	return h
+}
+
+// Close ends the hub after its last member and publish: it lets what is queued
+// finish, then closes every room's stream. The log must still be open.
+func (h *Hub) Close() {
+	h.stopSweep()
+	h.sweeping.Wait()
+	h.readers.close()
+	h.workers.close()
+	for i := range h.shards {
+		s := &h.shards[i]
+		s.mu.Lock()
+		for _, r := range s.rooms {
+			if r.stream != nil {
+				r.stream.Close()
+			}
+		}
+		clear(s.rooms)
+		s.mu.Unlock()
+	}
+}
+
+// Namespace returns the settings that hold for a room, or an error that names
+// what is configured.
+func (h *Hub) Namespace(field, room string) (*proto.Namespace, *proto.Error) {
+	if err := proto.CheckRoomName(field, room); err != nil {
+		return nil, err
+	}
+	name := proto.NamespaceOf(room)
+	if ns := h.namespaces[name]; ns != nil {
+		return ns, nil
+	}
+	return nil, proto.ErrUnknownNamespace.With("field %q: the namespace %q of room %q is not configured; a room without a colon is in the namespace %q", field, name, room, proto.DefaultNamespace)
+}
+
+// Rooms counts the rooms in memory.
+func (h *Hub) Rooms() int {
+	n := 0
+	for i := range h.shards {
+		s := &h.shards[i]
+		s.mu.RLock()
+		n += len(s.rooms)
+		s.mu.RUnlock()
+	}
+	return n
+}
+
+func (h *Hub) shard(name string) *shard {
+	return &h.shards[maphash.String(h.seed, name)%shardCount]
+}
+
+// room returns the room of that name, waking it when it is not in memory.
+func (h *Hub) room(name string, ns *proto.Namespace) *Room {
+	s := h.shard(name)
+	s.mu.RLock()
+	r := s.rooms[name]
+	s.mu.RUnlock()
+	if r != nil {
+		return r
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.rooms[name]; r != nil {
+		return r
+	}
+	r = newRoom(h, name, ns)
+	s.rooms[r.name] = r
+	h.readers.submit((*wakeJob)(r))
+	return r
+}
+
+// post queues do in the room of that name. Where the room could not be woken,
+// do gets the error instead of its turn.
+func (h *Hub) post(name string, ns *proto.Namespace, do func(r *Room, err *proto.Error)) {
+	for !h.room(name, ns).post(op{do: do}) {
+		runtime.Gosched() // the room is just leaving memory
+	}
+}
+
+// wakeJob opens a new room's stream; what was queued meanwhile then runs.
+type wakeJob Room
+
+func (j *wakeJob) run() {
+	r := (*Room)(j)
+	log := r.hub.log
+	if r.ns.Durability == proto.Memory {
+		log = r.hub.memory
+	}
+	stream, err := log.Room(r.name, r.committed)
+	if err == nil {
+		err = r.awaken(stream)
+	}
+	if err != nil {
+		r.hub.logger.Error("a room could not be woken", "room", r.name, "error", err)
+		r.fail(proto.ErrStorage.With("the room %q could not be read from the disk", r.name))
+		return
+	}
+	r.hub.workers.submit(r)
+}
+
+// forget takes a room out of memory unless something is queued for it. The
+// stream is closed before another room of that name can be made.
+func (h *Hub) forget(r *Room) bool {
+	s := h.shard(r.name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.queue) > 0 || r.appending > 0 {
+		return false
+	}
+	r.dead = true
+	if r.stream != nil {
+		r.stream.Close()
+	}
+	delete(s.rooms, r.name)
+	return true
+}
+
+// sweep asks idle rooms to leave memory.
+func (h *Hub) sweep(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	var idle []*Room
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		idle = h.idle(idle[:0])
+		for _, r := range idle {
+			r.post(op{do: func(r *Room, _ *proto.Error) { r.rest() }})
+		}
+	}
+}
+
+// idle appends the rooms that have been quiet for long enough to give up
+// memory.
+func (h *Hub) idle(dst []*Room) []*Room {
+	now := h.now().UnixMilli()
+	for i := range h.shards {
+		s := &h.shards[i]
+		s.mu.RLock()
+		for _, r := range s.rooms {
+			if now-r.touched.Load() >= roomLinger.Milliseconds() {
+				dst = append(dst, r)
+			}
+		}
+		s.mu.RUnlock()
+	}
+	return dst
+}
+
+type meters struct {
+	published  *metrics.Counter
+	refused    *metrics.Counter
+	transient  *metrics.Counter
+	duplicates *metrics.Counter
+	batches    *metrics.Counter
+	batched    *metrics.Counter
+	lagged     *metrics.Counter
+	conflated  *metrics.Counter
+	slowClosed *metrics.Counter
+	dropped    *metrics.Counter
+	gaps       *metrics.Counter
+	replayed   *metrics.Counter
+	recovered  *metrics.Counter
+	unrecov    *metrics.Counter
+	members    *metrics.Counter
+}
+
+func newMeters(set *metrics.Set, h *Hub) *meters {
+	if set == nil {
+		set = metrics.NewSet()
+	}
+	set.NewGauge("throng_rooms", func() float64 { return float64(h.Rooms()) })
+	return &meters{
+		published:  set.NewCounter("throng_messages_published_total"),
+		refused:    set.NewCounter("throng_messages_refused_total"),
+		transient:  set.NewCounter("throng_messages_transient_total"),
+		duplicates: set.NewCounter("throng_messages_duplicate_total"),
+		batches:    set.NewCounter("throng_fanout_batches_total"),
+		batched:    set.NewCounter("throng_fanout_messages_total"),
+		lagged:     set.NewCounter(`throng_room_drops_total{reason="lag"}`),
+		conflated:  set.NewCounter(`throng_room_drops_total{reason="conflate"}`),
+		slowClosed: set.NewCounter(`throng_room_drops_total{reason="close"}`),
+		dropped:    set.NewCounter(`throng_room_drops_total{reason="transient"}`),
+		gaps:       set.NewCounter("throng_gaps_total"),
+		replayed:   set.NewCounter("throng_messages_replayed_total"),
+		recovered:  set.NewCounter(`throng_joins_total{recovered="true"}`),
+		unrecov:    set.NewCounter(`throng_joins_total{recovered="false"}`),
+		members:    set.NewCounter("throng_members"),
+	}
+}

@@ -1,0 +1,268 @@
+package room
+
+import (
+	"slices"
+	"sync/atomic"
+
+	"github.com/thronghq/throng/proto"
+)
+
+type memberState uint8
+
+const (
+	stateOut    memberState = iota // not in the room
+	stateLive                      // gets batches as they are made
+	stateBehind                    // its cursor reads on for it
+)
+
+// Membership is one connection's place in one room.
+type Membership struct {
+	// Static after construction.
+	member Member
+	name   string
+
+	// Owned by the worker that has the room.
+	room   *Room // nil while out
+	slot   int   // index in the room's members
+	state  memberState
+	echo   bool
+	author bool // has a message in the batch at hand
+
+	// Written by the room's worker, read by Drained.
+	cursor atomic.Pointer[cursor]
+
+	acked atomic.Uint64 // the highest offset that the client acknowledged
+}
+
+// NewMembership returns a place that is not in the room yet; Hub.Join takes it.
+func NewMembership(m Member, room string) *Membership {
+	return &Membership{member: m, name: room}
+}
+
+// Room names the room.
+func (ms *Membership) Room() string { return ms.name }
+
+// Drained tells that the connection's outbox has room again after Deliver
+// refused. It does not block.
+func (ms *Membership) Drained() {
+	if c := ms.cursor.Load(); c != nil {
+		c.resume()
+	}
+}
+
+// JoinRequest is a join command that the session has found in order.
+type JoinRequest struct {
+	ID        string
+	Since     proto.Since // Epoch must not be borrowed
+	Echo      bool
+	MayCreate bool // the user has the right to create the room
+}
+
+// Join brings the connection into the room, or begins its stream anew where it
+// is a member already. The answer is joined or an error; after an error that
+// leaves it outside, Member.Ended follows.
+func (h *Hub) Join(ms *Membership, ns *proto.Namespace, req JoinRequest) {
+	h.post(ms.name, ns, func(r *Room, err *proto.Error) {
+		if err == nil {
+			err = r.admit(ms, req.MayCreate)
+		}
+		if err != nil {
+			sendError(ms.member, req.ID, ms.name, err)
+			ms.member.Ended(ms)
+			return
+		}
+		r.begin(ms, req)
+	})
+}
+
+// admit makes ms a member, or says why not.
+func (r *Room) admit(ms *Membership, mayCreate bool) *proto.Error {
+	user := ms.member.UserID()
+	if err := r.create(user, mayCreate); err != nil {
+		return err
+	}
+	s := r.settings.Load()
+	switch {
+	case s.closed() && user != s.host():
+		return proto.ErrRoomClosed.New()
+	case s.banned(user):
+		return proto.ErrBanned.New()
+	case ms.room == r:
+		return nil
+	case s.maxUsers() > 0 && r.users[user] == 0 && len(r.users) >= s.maxUsers():
+		return proto.ErrRoomFull.With("room %q has %d users, as many as maxUsers allows", r.name, len(r.users))
+	}
+	ms.room, ms.slot = r, len(r.members)
+	r.members = append(r.members, ms)
+	if r.users == nil {
+		r.users = make(map[string]int)
+	}
+	r.users[user]++
+	r.countCodec(ms.member.Codec(), 1)
+	r.hub.meters.members.Inc()
+	return nil
+}
+
+// begin answers a join and starts the stream of messages where the client
+// wants it.
+func (r *Room) begin(ms *Membership, req JoinRequest) {
+	r.touch()
+	ms.stopCursor()
+	ms.echo = req.Echo
+	ms.state = stateLive
+	head := r.head.Load()
+	start, recovered := r.start(req.Since, head)
+	s := r.settings.Load()
+	ms.member.Send(&proto.Event{
+		Type: proto.EvJoined, ID: []byte(req.ID), Room: r.name, Epoch: r.epoch, Offset: head, Recovered: recovered,
+		Host: s.host(), MaxUsers: s.maxUsers(), Members: len(r.users),
+	})
+	if !recovered {
+		r.hub.meters.unrecov.Inc()
+		return
+	}
+	r.hub.meters.recovered.Inc()
+	if start.next <= head {
+		ms.state = stateBehind
+		r.follow(ms, start, nil)
+	}
+}
+
+// start finds where a stream begins. It reports false when what the client
+// missed cannot be replayed whole.
+func (r *Room) start(since proto.Since, head uint64) (startAt, bool) {
+	switch since.Kind {
+	case proto.SincePosition:
+		pos := proto.Position{Epoch: string(since.Epoch), Offset: since.Offset, Time: since.Millis * 1000}
+		if !r.covers(pos, head) || head-pos.Offset > uint64(r.hub.limits.Replay) {
+			return startAt{}, false
+		}
+		return startAt{next: pos.Offset + 1, hint: pos.Time}, true
+	case proto.SinceTime:
+		if head == 0 || since.Millis*1000 > r.headTime.Load() {
+			return startAt{next: head + 1}, true
+		}
+		return startAt{next: 1, from: since.Millis * 1000, loose: true}, true
+	case proto.SinceLast:
+		n := min(uint64(since.Last), head)
+		return startAt{next: head - n + 1, loose: true}, true
+	default:
+		return startAt{next: head + 1}, false
+	}
+}
+
+// covers reports whether everything after the position can be replayed.
+func (r *Room) covers(pos proto.Position, head uint64) bool {
+	if pos.Offset > head {
+		return false
+	}
+	if pos.Epoch == r.epoch {
+		oldest, _ := r.ring.oldest(r.cutoff())
+		if pos.Offset == head || oldest > 0 && oldest <= pos.Offset+1 {
+			return true
+		}
+	}
+	return r.stream.Covers(pos)
+}
+
+// cutoff is the time (µs) before which messages are not shown any more.
+func (r *Room) cutoff() int64 { return r.hub.now().Add(-r.ns.HistoryTTL).UnixMicro() }
+
+// Leave takes the connection out of the room and answers left.
+func (h *Hub) Leave(ms *Membership, ns *proto.Namespace, id string) {
+	h.post(ms.name, ns, func(r *Room, err *proto.Error) {
+		if err == nil && ms.room != r {
+			err = proto.ErrNotJoined.New()
+		}
+		if err != nil {
+			sendError(ms.member, id, ms.name, err)
+			return
+		}
+		r.remove(ms)
+		ms.member.Send(&proto.Event{Type: proto.EvLeft, ID: []byte(id), Room: r.name})
+		ms.member.Ended(ms)
+	})
+}
+
+// Drop takes a connection that is gone out of the room.
+func (h *Hub) Drop(ms *Membership, ns *proto.Namespace) {
+	h.post(ms.name, ns, func(r *Room, _ *proto.Error) {
+		if ms.room == r {
+			r.remove(ms)
+		}
+	})
+}
+
+// remove ends a membership; nothing is delivered through it afterwards.
+func (r *Room) remove(ms *Membership) {
+	ms.stopCursor()
+	last := len(r.members) - 1
+	moved := r.members[last]
+	r.members[ms.slot], moved.slot = moved, ms.slot
+	r.members[last] = nil
+	r.members = r.members[:last]
+	user := ms.member.UserID()
+	if r.users[user]--; r.users[user] == 0 {
+		delete(r.users, user)
+	}
+	r.countCodec(ms.member.Codec(), -1)
+	r.hub.meters.members.Dec()
+	ms.room, ms.state = nil, stateOut
+	r.touch()
+}
+
+// expel removes a membership from the server's side and says why.
+func (r *Room) expel(ms *Membership, code *proto.Code) {
+	r.remove(ms)
+	ms.member.Send(&proto.Event{Type: proto.EvRoomClosed, Room: r.name, Reason: code.Name})
+	ms.member.Ended(ms)
+}
+
+// Expel takes the connection out of the room because it may not stay, and
+// tells it so.
+func (h *Hub) Expel(ms *Membership, ns *proto.Namespace, code *proto.Code) {
+	h.post(ms.name, ns, func(r *Room, _ *proto.Error) {
+		if ms.room == r {
+			r.expel(ms, code)
+		}
+	})
+}
+
+func (r *Room) countCodec(c proto.Codec, by int) {
+	i := slices.IndexFunc(r.codecs, func(n codecCount) bool { return n.codec == c })
+	if i < 0 {
+		r.codecs = append(r.codecs, codecCount{codec: c})
+		i = len(r.codecs) - 1
+	}
+	if r.codecs[i].members += by; r.codecs[i].members == 0 {
+		r.codecs = slices.Delete(r.codecs, i, i+1)
+	}
+}
+
+// Ack takes note of what the client has received, up to and with the offset.
+func (h *Hub) Ack(ms *Membership, ns *proto.Namespace, id, epoch string, offset uint64) {
+	h.post(ms.name, ns, func(r *Room, err *proto.Error) {
+		head := r.head.Load()
+		switch {
+		case err != nil:
+		case ms.room != r:
+			err = proto.ErrNotJoined.New()
+		case epoch == r.epoch && offset > head:
+			err = proto.ErrBeyondHead.With("field \"offset\" is %d; the head of room %q is %d", offset, r.name, head)
+		case epoch != r.epoch && !r.stream.Covers(proto.Position{Epoch: epoch, Offset: offset}):
+			err = proto.ErrInvalidField.With("field \"epoch\" is %.40q; the epoch of room %q is %q", epoch, r.name, r.epoch)
+		}
+		if err != nil {
+			sendError(ms.member, id, ms.name, err)
+			return
+		}
+		if ms.acked.Load() < offset {
+			ms.acked.Store(offset)
+		}
+	})
+}
+
+// sendError answers a command with an error.
+func sendError(m Member, id, room string, err *proto.Error) {
+	m.Send(&proto.Event{Type: proto.EvError, ID: []byte(id), Room: room, Err: err})
+}

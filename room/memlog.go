@@ -1,0 +1,77 @@
+package room
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	randv2 "math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/thronghq/throng/proto"
+)
+
+// MemoryLog is the Log of namespaces whose durability is none: it gives out
+// offsets, times and an epoch for each life of a room, and keeps no message.
+// What such a room can replay is what its ring holds.
+type MemoryLog struct {
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Room begins a new life of the room, with an epoch of its own.
+func (l MemoryLog) Room(_ string, sink func([]*proto.Publish)) (Stream, error) {
+	now := l.Now
+	if now == nil {
+		now = time.Now
+	}
+	var epoch [8]byte
+	_, _ = rand.Read(epoch[:]) // never fails: crypto/rand ends the process instead
+	return &memoryStream{now: now, sink: sink, head: proto.Head{Epoch: hex.EncodeToString(epoch[:])}}, nil
+}
+
+type memoryStream struct {
+	now  func() time.Time
+	sink func([]*proto.Publish)
+
+	// mu also holds the sink's calls in the order of the offsets.
+	mu       sync.Mutex
+	head     proto.Head
+	settings []byte
+	one      [1]*proto.Publish
+}
+
+func (s *memoryStream) Head() proto.Head {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.head
+}
+
+func (s *memoryStream) Settings() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.settings
+}
+
+func (s *memoryStream) Append(p *proto.Publish) *proto.Error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.Settings != nil {
+		s.settings = p.Settings
+	}
+	if !p.SettingsOnly {
+		s.head.Offset++
+		s.head.Time = max(s.now().UnixMicro(), s.head.Time+1)
+		p.Offset, p.Time = s.head.Offset, s.head.Time
+		p.ID = proto.NewMsgID(p.Time, randv2.Uint64())
+	}
+	s.one[0] = p
+	s.sink(s.one[:])
+	s.one[0] = nil
+	return nil
+}
+
+func (*memoryStream) Covers(proto.Position) bool { return false }
+
+func (*memoryStream) Read(proto.Range, func(*proto.Message) bool) error { return nil }
+
+func (*memoryStream) Close() {}

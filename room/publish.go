@@ -1,0 +1,153 @@
+package room
+
+import (
+	"math/rand/v2"
+
+	"github.com/thronghq/throng/proto"
+)
+
+// Publication is a message command that the session has found in order. Its
+// slices may be borrowed: Publish copies what it keeps.
+type Publication struct {
+	ID        []byte
+	Key       []byte
+	Content   []byte
+	Kind      proto.Kind
+	Transient bool
+	MayCreate bool // the user has the right to create the room
+}
+
+// outgoing is a publish on its way, with whom to answer.
+type outgoing struct {
+	proto.Publish
+
+	member    Member
+	ms        *Membership // the author's place in the room when it published, or nil
+	id        []byte
+	acked     bool // the answer is out already
+	transient bool
+	mayCreate bool
+	entry     *keyEntry // of an idempotency key, nil for none
+}
+
+// ack is the answer to the author.
+func (o *outgoing) ack() *proto.Event {
+	return &proto.Event{Type: proto.EvAck, ID: o.id, Room: o.To, MsgID: o.Message.ID, Offset: o.Offset, Millis: o.Millis()}
+}
+
+// fail answers the author with an error.
+func (o *outgoing) fail(err *proto.Error) {
+	o.member.Send(&proto.Event{Type: proto.EvError, ID: o.id, Room: o.To, Err: err})
+}
+
+// Publish sends a message to the room. Member m gets an ack or an error; ms is
+// its place in the room, or nil.
+func (h *Hub) Publish(m Member, ms *Membership, name string, ns *proto.Namespace, p Publication) {
+	buf := make([]byte, 0, len(p.Content)+len(p.ID))
+	buf = append(append(buf, p.Content...), p.ID...)
+	o := &outgoing{
+		member:    m,
+		ms:        ms,
+		id:        buf[len(p.Content):],
+		transient: p.Transient,
+		mayCreate: p.MayCreate,
+	}
+	o.From, o.To, o.Kind, o.Content = m.UserID(), name, p.Kind, buf[:len(p.Content):len(p.Content)]
+	o.Key = string(p.Key)
+	if r := h.room(name, ns); r.awake.Load() && !r.fresh() {
+		r.publish(o)
+		return
+	}
+	h.post(name, ns, func(r *Room, err *proto.Error) {
+		if err == nil {
+			err = r.create(o.From, o.mayCreate)
+		}
+		if err != nil {
+			o.fail(err)
+			return
+		}
+		r.publish(o)
+	})
+}
+
+// publish hands a message to the log, or a transient one to the queue.
+func (r *Room) publish(o *outgoing) {
+	o.To = r.name // one string for all of the room's messages
+	if err := r.settings.Load().mayPublish(o.From); err != nil {
+		o.fail(err)
+		return
+	}
+	switch {
+	case o.transient:
+		r.publishTransient(o)
+	case o.Key != "":
+		r.publishKeyed(o)
+	default:
+		r.append(o)
+	}
+}
+
+func (r *Room) publishTransient(o *outgoing) {
+	r.hub.meters.transient.Inc()
+	o.Time = r.hub.now().UnixMicro()
+	o.Message.ID = proto.NewMsgID(o.Time, rand.Uint64())
+	o.Origin = o
+	o.acked = true
+	o.member.Send(o.ack())
+	if !r.post(op{pub: &o.Publish}) {
+		// The room has just left memory: it was empty, and so is the
+		// message's audience.
+		r.hub.meters.dropped.Inc()
+	}
+}
+
+// append gives a message to the log. The room stays in memory until the log
+// has given it back.
+func (r *Room) append(o *outgoing) {
+	r.mu.Lock()
+	dead := r.dead
+	if !dead {
+		r.appending++
+	}
+	r.mu.Unlock()
+	if dead {
+		r.hub.republish(r, o)
+		return
+	}
+	if r.unsaved.CompareAndSwap(true, false) {
+		o.Settings = r.settings.Load().marshal()
+	}
+	o.Origin = o
+	err := r.stream.Append(&o.Publish)
+	if err == nil {
+		r.hub.meters.published.Inc()
+		return
+	}
+	r.mu.Lock()
+	r.appending--
+	r.mu.Unlock()
+	r.hub.meters.refused.Inc()
+	o.Origin = nil
+	if o.Settings != nil {
+		o.Settings = nil
+		r.unsaved.Store(true)
+	}
+	if o.entry != nil {
+		o.Err = err
+		r.settleKey(o)
+	}
+	o.fail(err)
+}
+
+// republish sends a message to the next life of a room that left memory while
+// the message was on its way to it.
+func (h *Hub) republish(r *Room, o *outgoing) {
+	o.entry = nil
+	h.post(r.name, r.ns, func(r *Room, err *proto.Error) {
+		if err != nil {
+			o.fail(err)
+			return
+		}
+		r.publish(o)
+	})
+}

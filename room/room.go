@@ -1,0 +1,198 @@
+package room
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/thronghq/throng/proto"
+)
+
+// Room is one room in memory. See the package's doc for who may touch what.
+type Room struct {
+	// Static after construction.
+	hub  *Hub
+	name string
+	ns   *proto.Namespace
+
+	// Set once by the wake, before awake.
+	stream Stream
+	epoch  string
+	keys   keyTable
+	ring   ring
+
+	// Written by the room's worker, read by anyone.
+	awake    atomic.Bool
+	head     atomic.Uint64 // offset of the last message that left the queue
+	headTime atomic.Int64  // its time, µs
+	touched  atomic.Int64  // when something last happened, Unix ms
+	settings atomic.Pointer[Settings]
+	unsaved  atomic.Bool // settings that the next publish stores
+
+	mu        sync.Mutex
+	queue     []op
+	scheduled bool // with the pool, with a worker, or asleep
+	dead      bool // out of memory: nothing may be queued
+	appending int  // publishes on their way through the log
+
+	// Owned by the worker that has the room.
+	members []*Membership
+	users   map[string]int // sessions of each user
+	codecs  []codecCount
+	batch   batch
+	spare   []op
+}
+
+// op is one thing that happens to a room: a publish that the log has
+// committed, or something to do.
+type op struct {
+	pub *proto.Publish
+	do  func(r *Room, err *proto.Error)
+}
+
+// codecCount counts the members that use one codec.
+type codecCount struct {
+	codec   proto.Codec
+	members int
+}
+
+// newRoom makes a room that is asleep: what is queued waits for the wake.
+func newRoom(h *Hub, name string, ns *proto.Namespace) *Room {
+	r := &Room{hub: h, name: name, ns: ns, scheduled: true}
+	r.ring.limit = min(ringMessages, ns.HistorySize)
+	r.touch()
+	return r
+}
+
+// awaken takes over the stream's state.
+func (r *Room) awaken(stream Stream) error {
+	head := stream.Head()
+	stored, err := parseSettings(stream.Settings())
+	if err != nil {
+		stream.Close()
+		return err
+	}
+	r.stream = stream
+	r.epoch = head.Epoch
+	r.head.Store(head.Offset)
+	r.headTime.Store(head.Time)
+	r.settings.Store(stored)
+	r.keys.loaded = head.Offset == 0 || r.ns.Durability == proto.Memory
+	r.awake.Store(true)
+	return nil
+}
+
+// fail answers everything that is queued with the error and forgets the room.
+func (r *Room) fail(err *proto.Error) {
+	for {
+		r.mu.Lock()
+		ops := r.queue
+		r.queue = nil
+		r.mu.Unlock()
+		for _, o := range ops {
+			o.do(r, err)
+		}
+		if r.hub.forget(r) {
+			return
+		}
+	}
+}
+
+func (r *Room) touch() { r.touched.Store(r.hub.now().UnixMilli()) }
+
+// post queues one operation, and reports false when the room has left memory.
+func (r *Room) post(o op) bool {
+	r.mu.Lock()
+	if r.dead {
+		r.mu.Unlock()
+		return false
+	}
+	r.queue = append(r.queue, o)
+	r.scheduleLocked()
+	return true
+}
+
+// scheduleLocked gives the room to the pool unless it is there, and unlocks.
+func (r *Room) scheduleLocked() {
+	idle := !r.scheduled
+	r.scheduled = true
+	r.mu.Unlock()
+	if idle {
+		r.hub.workers.submit(r)
+	}
+}
+
+// committed is the log's sink.
+func (r *Room) committed(pubs []*proto.Publish) {
+	r.mu.Lock()
+	for _, p := range pubs {
+		r.queue = append(r.queue, op{pub: p})
+	}
+	r.appending -= len(pubs)
+	r.scheduleLocked()
+}
+
+// run does what is queued. Only the pool calls it, for a scheduled room.
+func (r *Room) run() {
+	r.mu.Lock()
+	ops := r.queue
+	r.queue = r.spare[:0]
+	r.mu.Unlock()
+
+	for rest := ops; len(rest) > 0; {
+		if rest[0].do != nil {
+			rest[0].do(r, nil)
+			rest = rest[1:]
+			continue
+		}
+		n := batchLen(rest)
+		r.fanOut(rest[:n])
+		rest = rest[n:]
+	}
+
+	const kept = 64 // operations; a burst's larger queue is not kept
+	clear(ops)
+	if r.spare = ops[:0]; cap(ops) > kept {
+		r.spare = nil
+	}
+	r.mu.Lock()
+	if len(r.queue) > 0 {
+		r.mu.Unlock()
+		r.hub.workers.submit(r)
+		return
+	}
+	if cap(r.queue) > kept {
+		r.queue = nil
+	}
+	r.scheduled = false
+	r.mu.Unlock()
+}
+
+// batchLen counts the leading publishes that go out in one write.
+func batchLen(ops []op) int {
+	size := 0
+	for i, o := range ops {
+		if o.do != nil {
+			return i
+		}
+		if size += len(o.pub.Content) + frameOverhead; size > batchBytes && i > 0 {
+			return i
+		}
+	}
+	return len(ops)
+}
+
+// rest lets a quiet room give up its ring, and an empty one its memory.
+func (r *Room) rest() {
+	quiet := r.hub.now().UnixMilli() - r.touched.Load()
+	if quiet >= ringLinger.Milliseconds() && r.ns.Durability != proto.Memory {
+		r.ring.clear()
+	}
+	if len(r.members) == 0 && quiet >= roomLinger.Milliseconds() {
+		r.hub.forget(r)
+	}
+}
+
+// fresh reports that nobody has created the room yet.
+func (r *Room) fresh() bool {
+	return r.head.Load() == 0 && r.settings.Load() == nil
+}

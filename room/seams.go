@@ -1,0 +1,61 @@
+package room
+
+import "github.com/thronghq/throng/proto"
+
+// Log keeps the rooms' messages. Storage is the durable one; MemoryLog counts
+// offsets for rooms whose namespace keeps nothing on disk.
+type Log interface {
+	// Room wakes a room's stream. It may block on a disk. The sink receives
+	// the room's publishes in the order of their offsets, never two calls at
+	// a time; the slice is borrowed, the publishes are not.
+	Room(name string, sink func([]*proto.Publish)) (Stream, error)
+}
+
+// Stream is one room's log. The methods are safe for concurrent use.
+type Stream interface {
+	// Head is the end of what the sink has received; its epoch does not
+	// change while the stream is open.
+	Head() proto.Head
+
+	// Settings returns the stored settings as they were at the wake, nil for
+	// none.
+	Settings() []byte
+
+	// Append queues a publish and never blocks. Where it returns nil, the
+	// sink gets p.
+	Append(p *proto.Publish) *proto.Error
+
+	// Covers reports whether everything after pos can still be read.
+	Covers(pos proto.Position) bool
+
+	// Read visits the messages in rg, in order, until visit returns false. A
+	// message is valid during its visit.
+	Read(rg proto.Range, visit func(*proto.Message) bool) error
+
+	// Close lets the stream go. It does not block.
+	Close()
+}
+
+// Member is one connection, as a room sees it. The methods are safe for
+// concurrent use and never block.
+type Member interface {
+	// UserID names the user.
+	UserID() string
+
+	// Codec is the connection's codec; it never changes.
+	Codec() proto.Codec
+
+	// Send encodes an event and queues it. It is never dropped.
+	Send(ev *proto.Event)
+
+	// Deliver queues whole frames, which are shared and must not change. It
+	// returns false when the connection's outbox is full and nothing was
+	// taken; Membership.Drained then tells the room when to go on.
+	Deliver(frames []byte) bool
+
+	// Close ends the connection with the error's close code.
+	Close(err *proto.Error)
+
+	// Ended tells that a join failed or that the membership has ended.
+	Ended(ms *Membership)
+}
