@@ -47,3 +47,10 @@ func sealFrame(dst []byte, start int, op ws.OpCode) []byte {
 		return dst
 	}
 }
+
+// OpCode and CloseCode are RFC 6455's, under names that packages use which know
+// frames only through proto.
+type (
+	OpCode    = ws.OpCode
+	CloseCode = ws.StatusCode
+)

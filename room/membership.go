@@ -31,7 +31,8 @@ type Membership struct {
 	// Written by the room's worker, read by Drained.
 	cursor atomic.Pointer[cursor]
 
-	acked atomic.Uint64 // the highest offset that the client acknowledged
+	joining atomic.Int32  // joins in the room's queue
+	acked   atomic.Uint64 // the highest offset that the client acknowledged
 }
 
 // NewMembership returns a place that is not in the room yet; Hub.Join takes it.
@@ -41,6 +42,9 @@ func NewMembership(m Member, room string) *Membership {
 
 // Room names the room.
 func (ms *Membership) Room() string { return ms.name }
+
+// Joining reports whether a join waits in the room's queue.
+func (ms *Membership) Joining() bool { return ms.joining.Load() > 0 }
 
 // Drained tells that the connection's outbox has room again after Deliver
 // refused. It does not block.
@@ -62,13 +66,17 @@ type JoinRequest struct {
 // is a member already. The answer is joined or an error; after an error that
 // leaves it outside, Member.Ended follows.
 func (h *Hub) Join(ms *Membership, ns *proto.Namespace, req JoinRequest) {
+	ms.joining.Add(1)
 	h.post(ms.name, ns, func(r *Room, err *proto.Error) {
+		ms.joining.Add(-1)
 		if err == nil {
 			err = r.admit(ms, req.MayCreate)
 		}
 		if err != nil {
 			sendError(ms.member, req.ID, ms.name, err)
-			ms.member.Ended(ms)
+			if ms.room != r {
+				ms.member.Ended(ms)
+			}
 			return
 		}
 		r.begin(ms, req)

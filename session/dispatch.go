@@ -1,0 +1,265 @@
+package session
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/thronghq/throng/auth"
+	"github.com/thronghq/throng/proto"
+	"github.com/thronghq/throng/room"
+)
+
+// historiesPerConn is how many pages one connection may have asked for at once.
+const historiesPerConn = 8
+
+// commands lends what frames are decoded into.
+var commands = sync.Pool{New: func() any { return new(proto.Command) }}
+
+// Message takes one frame's payload, which is borrowed.
+func (s *Session) Message(op proto.OpCode, payload []byte) {
+	if s.over {
+		return
+	}
+	if op != s.codec.OpCode() {
+		s.reject(nil, proto.ErrInvalidFrame.With("subprotocol %s takes %s frames only", s.codec.Subprotocol(), opName(s.codec.OpCode())))
+		return
+	}
+	cmd := commands.Get().(*proto.Command)
+	defer commands.Put(cmd)
+	if err := s.codec.Decode(payload, cmd); err != nil {
+		s.reject(cmd.ID, err)
+		return
+	}
+	s.manager.meters.commands[cmd.Type].Inc()
+	if err := s.dispatch(cmd); err != nil {
+		s.fail(cmd, err)
+		return
+	}
+	s.invalid = 0
+}
+
+func opName(op proto.OpCode) string {
+	const text = 1 // RFC 6455, section 5.2
+	if op == text {
+		return "text"
+	}
+	return "binary"
+}
+
+// reject answers a frame that is no command, and ends the connection after
+// too many in a row.
+func (s *Session) reject(id []byte, err *proto.Error) {
+	s.Send(&proto.Event{Type: proto.EvError, ID: id, Err: err})
+	if s.invalid++; s.invalid >= s.manager.Limits.InvalidFrames {
+		s.Close(proto.ErrTooManyBad.With("%d invalid frames in a row", s.invalid))
+		s.over = true
+	}
+}
+
+// fail answers a command that was understood and cannot be done. Errors with a
+// close code end the connection.
+func (s *Session) fail(cmd *proto.Command, err *proto.Error) {
+	s.invalid = 0
+	s.Send(&proto.Event{Type: proto.EvError, ID: cmd.ID, Room: string(cmd.Room), Err: err})
+	if err.Code.Close != 0 {
+		s.conn.Close(err.Code.Close, err.Name)
+		s.over = true
+	}
+}
+
+func (s *Session) dispatch(cmd *proto.Command) *proto.Error {
+	switch cmd.Type {
+	case proto.CmdAuth:
+		return s.auth(cmd)
+	case proto.CmdPing:
+		s.Send(&proto.Event{Type: proto.EvPong, ID: cmd.ID, Millis: cmd.Timestamp})
+		return nil
+	}
+	if s.identity == nil {
+		return proto.ErrUnauthenticated.New()
+	}
+	switch cmd.Type {
+	case proto.CmdJoin:
+		return s.join(cmd)
+	case proto.CmdLeave:
+		return s.leave(cmd)
+	case proto.CmdMessage:
+		return s.publish(cmd)
+	case proto.CmdHistory:
+		return s.history(cmd)
+	case proto.CmdAck:
+		return s.ack(cmd)
+	case proto.CmdHost:
+		return s.host(cmd)
+	default:
+		return proto.ErrUnknownType.With("the type %q is not served yet", cmd.Type)
+	}
+}
+
+// auth admits the user, or takes a fresh token for the same one.
+func (s *Session) auth(cmd *proto.Command) *proto.Error {
+	id, err := s.manager.verify(cmd.Token)
+	if err != nil {
+		return err
+	}
+	if s.identity != nil && id.UserID != s.userID {
+		return proto.ErrWrongUser.With("the token names user %q; the connection is user %q's", id.UserID, s.userID)
+	}
+	fresh := s.identity == nil
+	if fresh {
+		s.admit(id)
+	} else {
+		s.identity = id
+	}
+	if len(cmd.DeviceType) > 0 || len(cmd.DeviceOS) > 0 {
+		if s.details == nil {
+			s.details = &details{id: newSessionID()}
+		}
+		s.details.deviceType, s.details.deviceOS = string(cmd.DeviceType), string(cmd.DeviceOS)
+	}
+	s.conn.SetDeadline(id.Expires)
+	s.sendSession(cmd.ID)
+	if !fresh {
+		s.leaveForbidden()
+	}
+	return nil
+}
+
+// leaveForbidden leaves the rooms that a fresh token does not allow any more.
+func (s *Session) leaveForbidden() {
+	s.mu.Lock()
+	places := slices.Clone(s.places)
+	s.mu.Unlock()
+	for _, p := range places {
+		if !s.identity.Allows(auth.RightJoin, p.ms.Room()) {
+			s.manager.Hub.Expel(p.ms, p.ns, proto.ErrForbidden)
+		}
+	}
+}
+
+// place finds a room that the connection has joined or is joining.
+func (s *Session) place(name []byte) (place, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i, found := s.findLocked(string(name)); found {
+		return s.places[i], true
+	}
+	return place{}, false
+}
+
+// allow reports an error where the user lacks the right.
+func (s *Session) allow(right auth.Right, name string) *proto.Error {
+	if s.identity.Allows(right, name) {
+		return nil
+	}
+	return proto.ErrForbidden.With("user %q lacks the right %q in room %q", s.userID, right, name)
+}
+
+func (s *Session) join(cmd *proto.Command) *proto.Error {
+	name := string(cmd.Room)
+	ns, err := s.manager.Hub.Namespace("room", name)
+	if err != nil {
+		return err
+	}
+	if err := s.allow(auth.RightJoin, name); err != nil {
+		return err
+	}
+	if cmd.Since.Kind != proto.SinceNone {
+		if err := s.allow(auth.RightRead, name); err != nil {
+			return err
+		}
+	}
+	if cmd.Since.Kind == proto.SinceLast && cmd.Since.Last > s.manager.Limits.Replay {
+		return proto.ErrInvalidField.With("field \"since.last\" is %d; a join replays at most %d", cmd.Since.Last, s.manager.Limits.Replay)
+	}
+	req := room.JoinRequest{
+		ID: string(cmd.ID), Since: cmd.Since, Echo: cmd.Echo, MayCreate: s.identity.Allows(auth.RightCreate, name),
+	}
+	req.Since.Epoch = slices.Clone(cmd.Since.Epoch)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i, found := s.findLocked(name)
+	if !found {
+		if len(s.places) >= s.manager.Limits.RoomsPerConn {
+			return proto.ErrTooManyRooms.With("the connection has joined %d rooms, as many as limits.rooms allows", len(s.places))
+		}
+		s.places = slices.Insert(s.places, i, place{room.NewMembership(s, name), ns})
+	}
+	s.manager.Hub.Join(s.places[i].ms, ns, req)
+	return nil
+}
+
+func (s *Session) leave(cmd *proto.Command) *proto.Error {
+	p, found := s.place(cmd.Room)
+	if !found {
+		return proto.ErrNotJoined.With("the connection has not joined room %q", cmd.Room)
+	}
+	s.manager.Hub.Leave(p.ms, p.ns, string(cmd.ID))
+	return nil
+}
+
+// room resolves a room that the connection need not have joined.
+func (s *Session) room(field string, name []byte, right auth.Right) (place, string, *proto.Error) {
+	p, found := s.place(name)
+	var full string
+	if found {
+		full = p.ms.Room()
+	} else {
+		full = string(name)
+		ns, err := s.manager.Hub.Namespace(field, full)
+		if err != nil {
+			return place{}, "", err
+		}
+		p.ns = ns
+	}
+	return p, full, s.allow(right, full)
+}
+
+func (s *Session) publish(cmd *proto.Command) *proto.Error {
+	p, name, err := s.room("to", cmd.Room, auth.RightPublish)
+	if err != nil {
+		return err
+	}
+	s.manager.Hub.Publish(s, p.ms, name, p.ns, room.Publication{
+		ID: cmd.ID, Key: cmd.Key, Content: cmd.Content, Kind: cmd.Kind, Transient: cmd.Transient,
+		MayCreate: s.identity.Allows(auth.RightCreate, name),
+	})
+	return nil
+}
+
+func (s *Session) history(cmd *proto.Command) *proto.Error {
+	p, name, err := s.room("room", cmd.Room, auth.RightRead)
+	if err != nil {
+		return err
+	}
+	if s.histories.Add(1) > historiesPerConn {
+		s.histories.Add(-1)
+		return proto.ErrOverloaded.With("%d pages of history are being read for this connection, as many as may be at once", historiesPerConn)
+	}
+	s.manager.Hub.History(s, name, p.ns, room.HistoryRequest{
+		ID: string(cmd.ID), Query: cmd.History, Cursor: string(cmd.Cursor),
+	}, func() { s.histories.Add(-1) })
+	return nil
+}
+
+func (s *Session) ack(cmd *proto.Command) *proto.Error {
+	p, found := s.place(cmd.Room)
+	if !found {
+		return proto.ErrNotJoined.With("the connection has not joined room %q", cmd.Room)
+	}
+	s.manager.Hub.Ack(p.ms, p.ns, string(cmd.ID), string(cmd.Epoch), cmd.Offset)
+	return nil
+}
+
+func (s *Session) host(cmd *proto.Command) *proto.Error {
+	name := string(cmd.Room)
+	ns, err := s.manager.Hub.Namespace("room", name)
+	if err != nil {
+		return err
+	}
+	s.manager.Hub.Host(s, name, ns, room.HostRequest{
+		ID: string(cmd.ID), Action: cmd.Action, User: string(cmd.User), Max: cmd.Max,
+	})
+	return nil
+}

@@ -1,0 +1,166 @@
+package session
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"log/slog"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/thronghq/throng/auth"
+	"github.com/thronghq/throng/proto"
+	"github.com/thronghq/throng/room"
+)
+
+// BearerProtocol is the prefix of the subprotocol that carries a token, for
+// browsers, which cannot set a header.
+const BearerProtocol = "bearer."
+
+// Options says how sessions behave. All fields but Dev, Metrics and Now must be
+// set.
+type Options struct {
+	Hub       *room.Hub
+	Verifier  *auth.Verifier
+	Codecs    []proto.Codec // the first one serves clients that offer none
+	Limits    proto.Limits
+	Heartbeat time.Duration // the server's ping interval, told to clients
+	Logger    *slog.Logger
+	Dev       bool // ?user=NAME admits that user without a token
+	Metrics   *metrics.Set
+	Now       func() time.Time
+}
+
+// Manager makes sessions. It is safe for concurrent use.
+type Manager struct {
+	Options
+	meters meters
+}
+
+type meters struct {
+	sessions *metrics.Counter
+	commands []*metrics.Counter // by proto.CommandType
+	errors   map[*proto.Code]*metrics.Counter
+}
+
+// NewManager returns a manager without sessions.
+func NewManager(o Options) *Manager {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Metrics == nil {
+		o.Metrics = metrics.NewSet()
+	}
+	m := &Manager{Options: o}
+	m.meters.sessions = o.Metrics.NewCounter("throng_sessions")
+	for t := proto.CmdNone; t <= proto.CmdPing; t++ {
+		m.meters.commands = append(m.meters.commands, o.Metrics.NewCounter(`throng_commands_total{type="`+t.String()+`"}`))
+	}
+	m.meters.errors = make(map[*proto.Code]*metrics.Counter)
+	for _, c := range proto.Codes {
+		m.meters.errors[c] = o.Metrics.NewCounter(`throng_errors_total{code="` + c.Name + `"}`)
+	}
+	return m
+}
+
+// Handshake is what an upgrade request says of the client. The strings may be
+// borrowed.
+type Handshake struct {
+	Query         string // raw
+	Authorization string
+	Protocols     []string // offered subprotocols
+}
+
+// Accept answers an upgrade request with a session, which has no connection
+// until Open, and the subprotocol to answer; or says why there is none. A
+// client without a token gets a session that waits for auth.
+func (m *Manager) Accept(h Handshake) (*Session, string, *proto.Error) {
+	s := &Session{manager: m}
+	answer, bearer, err := m.choose(h.Protocols, s)
+	if err != nil {
+		return nil, "", err
+	}
+	query, parseErr := url.ParseQuery(h.Query)
+	if parseErr != nil {
+		return nil, "", proto.ErrBadHandshake.With("the request's query string cannot be parsed")
+	}
+	token := bearer
+	switch {
+	case h.Authorization != "":
+		scheme, value, _ := strings.Cut(h.Authorization, " ")
+		if !strings.EqualFold(scheme, "Bearer") {
+			return nil, "", proto.ErrInvalidToken.With("the Authorization header's scheme must be Bearer")
+		}
+		token = strings.TrimSpace(value)
+	case token == "":
+		token = query.Get("token")
+	}
+	switch user := query.Get("user"); {
+	case token != "":
+		id, err := m.verify([]byte(token))
+		if err != nil {
+			return nil, "", err
+		}
+		s.admit(id)
+	case m.Dev && user != "":
+		user = strings.Clone(user)
+		if err := auth.CheckUserID("user", user); err != nil {
+			return nil, "", err
+		}
+		s.admit(auth.NewIdentity(user))
+	}
+	return s, answer, nil
+}
+
+// choose finds the codec among the offered subprotocols, and a token that came
+// as one of them.
+func (m *Manager) choose(offered []string, s *Session) (answer, bearer string, _ *proto.Error) {
+	others := 0
+	for _, p := range offered {
+		if token, ok := strings.CutPrefix(p, BearerProtocol); ok {
+			bearer = token
+			continue
+		}
+		others++
+		if s.codec != nil {
+			continue
+		}
+		if i := slices.IndexFunc(m.Codecs, func(c proto.Codec) bool { return c.Subprotocol() == p }); i >= 0 {
+			s.codec = m.Codecs[i]
+			answer = s.codec.Subprotocol()
+		}
+	}
+	switch {
+	case s.codec != nil:
+		return answer, bearer, nil
+	case others > 0 || bearer != "":
+		return "", "", proto.ErrSubprotocol.With("none of the offered subprotocols is known; this server speaks %s", m.protocols())
+	}
+	s.codec = m.Codecs[0]
+	return "", "", nil
+}
+
+func (m *Manager) protocols() string {
+	names := make([]string, len(m.Codecs))
+	for i, c := range m.Codecs {
+		names[i] = c.Subprotocol()
+	}
+	return strings.Join(names, ", ")
+}
+
+func (m *Manager) verify(token []byte) (*auth.Identity, *proto.Error) {
+	if len(token) > m.Limits.TokenBytes {
+		return nil, proto.ErrInvalidToken.With("the token has %d bytes; it may have %d", len(token), m.Limits.TokenBytes)
+	}
+	return m.Verifier.Verify(token)
+}
+
+// newSessionID returns 128 random bits as text.
+func newSessionID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process instead
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
