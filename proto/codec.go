@@ -155,7 +155,7 @@ const (
 type Event struct {
 	Type EventType
 	ID   []byte // of the command that it answers, nil for none
-	Room string
+	Room string // error: the room that it is about, "" for none
 
 	Session *SessionInfo // session
 

@@ -87,6 +87,7 @@ func (c *JSON) AppendEvent(dst []byte, ev *Event) []byte {
 		dst = appendString(dst, "to", ev.Room)
 		dst = appendMsgID(dst, ev.MsgID)
 	case EvError:
+		dst = appendOptional(dst, "room", ev.Room)
 		dst = appendError(dst, ev.Err)
 	}
 	return append(dst, '}')

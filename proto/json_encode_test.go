@@ -109,8 +109,8 @@ func eventTests() []eventTest {
 		},
 		{
 			"error with a time",
-			proto.Event{Type: proto.EvError, Err: full},
-			`{"type":"error","code":"overloaded","reason":"` + full.Reason + `","retry":true,"retryAfter":2}`,
+			proto.Event{Type: proto.EvError, Room: "a", Err: full},
+			`{"type":"error","room":"a","code":"overloaded","reason":"` + full.Reason + `","retry":true,"retryAfter":2}`,
 		},
 	}
 }
