@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -18,7 +19,27 @@ const Leeway = 5 * time.Second
 // the signer's own and are ignored.
 type claims struct {
 	jwt.RegisteredClaims
-	Rooms *[]Rule `json:"rooms,omitempty"`
+	Rooms roomsClaim `json:"rooms,omitzero"`
+}
+
+// roomsClaim tells a list of no rules, which allows nothing, from no list,
+// which allows everything.
+type roomsClaim struct {
+	present bool
+	rules   []Rule
+}
+
+// MarshalJSON writes the rules as a list.
+func (r roomsClaim) MarshalJSON() ([]byte, error) { return json.Marshal(r.rules) }
+
+// UnmarshalJSON reads a list of rules. A null is no list of no rules: what a
+// signer meant by it is anyone's guess.
+func (r *roomsClaim) UnmarshalJSON(data []byte) error {
+	r.present = true
+	if string(data) == "null" {
+		return errors.New("rooms is null")
+	}
+	return json.Unmarshal(data, &r.rules)
 }
 
 // Verifier checks tokens. It is safe for concurrent use and does not change.
@@ -68,14 +89,12 @@ func (v *Verifier) Verify(token []byte) (*Identity, *proto.Error) {
 	if c.ExpiresAt != nil {
 		id.Expires = c.ExpiresAt.Time
 	}
-	if c.Rooms != nil {
-		for i, rule := range *c.Rooms {
-			if err := rule.Check(); err != nil {
-				return nil, proto.ErrInvalidToken.With("rooms[%d]: %v", i, err)
-			}
+	for i, rule := range c.Rooms.rules {
+		if err := rule.Check(); err != nil {
+			return nil, proto.ErrInvalidToken.With("rooms[%d]: %v", i, err)
 		}
-		id.restricted, id.rules = true, *c.Rooms
 	}
+	id.restricted, id.rules = c.Rooms.present, c.Rooms.rules
 	return id, nil
 }
 
@@ -137,7 +156,7 @@ func Sign(secret []byte, userID string, ttl time.Duration, opts SignOptions) (st
 		ExpiresAt: jwt.NewNumericDate(now.Add(ttl)),
 	}}
 	if opts.Rooms != nil {
-		c.Rooms = &opts.Rooms
+		c.Rooms = roomsClaim{present: true, rules: opts.Rooms}
 	}
 	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(secret)
 	if err != nil {
