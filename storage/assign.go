@@ -1,0 +1,176 @@
+package storage
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/thronghq/throng/proto"
+)
+
+// This file is the part of the committer that gives publishes their places and
+// keeps the rooms' records. All of it runs on the committing goroutine.
+
+// appendRoom encodes one room's publishes.
+func (c *committer) appendRoom(b *pebble.Batch, d *delivery, now int64) {
+	r := d.room
+	if r.id == 0 {
+		c.intern(b, r)
+	}
+	before := r.tail
+	changed := false // the record must be written
+	for _, p := range d.pubs {
+		if p.Settings != nil {
+			r.settings = p.Settings
+			changed = true
+		}
+		if !p.SettingsOnly && c.appendMessage(b, r, p, now) {
+			changed = true
+		}
+	}
+	switch {
+	case r.tail == before:
+		if changed {
+			c.appendMeta(b, r, !r.unclean)
+		}
+	case r.namespace.HistorySize == 0:
+		r.raiseFloor(r.tail.offset + 1)
+		c.appendMeta(b, r, true)
+	default:
+		trimmed := c.trimRoom(b, r)
+		if trimmed || changed || !r.unclean {
+			c.appendMeta(b, r, false)
+		}
+	}
+}
+
+// appendMessage gives one message its place and adds it to the batch. It
+// reports whether the room has moved to another bucket.
+func (c *committer) appendMessage(b *pebble.Batch, r *Room, p *proto.Publish, now int64) (moved bool) {
+	r.tail.offset++
+	r.tail.time = max(now, r.tail.time+1)
+	moved = r.enter(r.tail.time)
+	tail := c.random.Uint64() >> 2
+	p.Offset, p.Time, p.ID = r.tail.offset, r.tail.time, proto.NewMsgID(r.tail.time, tail)
+	if r.namespace.HistorySize > 0 {
+		c.putMessage(b, r, &p.Message, tail)
+	}
+	return moved
+}
+
+// intern gives the room an id, in the batch that stores the first of it.
+func (c *committer) intern(b *pebble.Batch, r *Room) {
+	c.rooms++
+	r.id = c.rooms
+	c.scratch = binary.BigEndian.AppendUint64(c.scratch[:0], c.rooms)
+	c.set(b, keyRooms, c.scratch)
+}
+
+// putMessage adds a message's key and record to the batch.
+func (c *committer) putMessage(b *pebble.Batch, r *Room, m *proto.Message, tail uint64) {
+	op := b.SetDeferred(messageKeyLen, recordSize(m))
+	appendMessageKey(op.Key[:0], messageKey{
+		class:  r.namespace.class.number,
+		bucket: r.bucket,
+		room:   r.id,
+		time:   m.Time,
+		offset: m.Offset,
+	})
+	appendRecord(op.Value[:0], m, tail)
+	if err := op.Finish(); err != nil {
+		panic(fmt.Sprintf("storage: a batch refused a message: %v", err))
+	}
+}
+
+// enter moves the room to the bucket of the given time, and reports whether
+// that is another one than before.
+func (r *Room) enter(micros int64) (moved bool) {
+	c := r.namespace.class
+	bucket := c.bucket(micros)
+	if n := len(r.segments); n == 0 || r.segments[n-1].class != c.number {
+		r.addSegment(segment{class: c.number, from: micros})
+		r.bucket = bucket
+		return true
+	}
+	moved = bucket != r.bucket
+	r.bucket = bucket
+	return moved
+}
+
+// addSegment lets the room's messages stand in another class from now on.
+// Segments whose messages have all expired are dropped.
+func (r *Room) addSegment(next segment) {
+	cutoff := r.store.cutoff(r.segments, r.namespace)
+	kept := make([]segment, 0, len(r.segments)+1)
+	for i, seg := range r.segments {
+		if i+1 == len(r.segments) || r.segments[i+1].from > cutoff {
+			kept = append(kept, seg)
+		}
+	}
+	kept = append(kept, next)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.segments = kept
+}
+
+func (r *Room) raiseFloor(offset uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.floor = max(r.floor, offset)
+}
+
+// appendMeta adds the room's record to the batch.
+func (c *committer) appendMeta(b *pebble.Batch, r *Room, clean bool) {
+	if len(r.segments) == 0 { // settings without a message yet
+		r.addSegment(segment{class: r.namespace.class.number})
+	}
+	m := &c.metaScratch
+	*m = meta{
+		room: r.id, birth: r.birth, last: r.tail, floor: r.floor, clean: clean, sync: r.sync,
+		segments: r.segments, epochs: r.epochs, settings: r.settings,
+	}
+	c.scratch = appendMeta(c.scratch[:0], m)
+	key := appendRoomKey(make([]byte, 0, 1+proto.MaxRoomName), r.name)
+	c.set(b, key, c.scratch)
+	r.unclean = !clean
+}
+
+// trimSlack is how many messages at least a room keeps beyond what can be read
+// before some are removed one room at a time: whole buckets expire far cheaper.
+const trimSlack = 1 << 16
+
+// trimState remembers where the next physical trim may cut.
+type trimState struct {
+	mark place // a message that will be the oldest kept, offset 0 for none
+	done int64 // all messages before this time have been cut already, µs
+}
+
+// trimRoom removes messages of a room that has far more than it may keep, with
+// one range for each bucket, and reports whether it did.
+func (c *committer) trimRoom(b *pebble.Batch, r *Room) bool {
+	mark := r.trim.mark
+	keep := max(uint64(r.namespace.HistorySize), trimSlack)
+	switch {
+	case mark.offset == 0:
+		r.trim.mark = r.tail
+		return false
+	case r.tail.offset-mark.offset < keep:
+		return false
+	}
+	from := max(r.trim.done, c.s.cutoff(r.segments, r.namespace))
+	for _, sp := range c.s.spans(r.segments, from, mark.time) {
+		for bucket := sp.class.bucket(sp.from); bucket <= sp.class.bucket(sp.to-1); bucket++ {
+			k := messageKey{class: sp.class.number, bucket: bucket, room: r.id}
+			low := appendMessageKey(nil, k)
+			k.time = sp.to
+			if err := b.DeleteRange(low, appendMessageKey(nil, k), nil); err != nil {
+				panic(fmt.Sprintf("storage: a batch refused a range: %v", err))
+			}
+		}
+	}
+	r.raiseFloor(mark.offset)
+	r.trim = trimState{mark: r.tail, done: mark.time}
+	c.s.tele.trims.Inc()
+	return true
+}

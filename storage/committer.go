@@ -1,0 +1,379 @@
+package storage
+
+import (
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/thronghq/throng/proto"
+)
+
+// The committer is the one goroutine that writes messages. It takes what has
+// gathered in the queue, and for each batch of it
+//
+//  1. sorts the publishes by room, keeping their order within each,
+//  2. gives them offsets, times and ids, and encodes them,
+//  3. applies the batch to Pebble, which appends it to the write-ahead log's
+//     buffer and to the memtable, and
+//  4. hands the async rooms their publishes, and the batch to the deliverer,
+//     which does the same for sync rooms once an fsync covers it.
+//
+// While one batch is written the next one gathers, so that batches grow with
+// the load and a single message waits for nobody. Step 3 asks for an fsync but
+// does not wait for it. What makes the committer wait is only that nothing was
+// synced for Options.SyncStall, or that Pebble itself stalls its writers; then
+// the queue fills, and past its bound publishes are refused.
+
+// maxBatchMessages bounds one batch.
+const maxBatchMessages = 4096
+
+// maxFlights bounds the sync batches that wait for their fsync.
+const maxFlights = 256
+
+// clockStep is how exactly the store remembers its newest time, in µs.
+const clockStep = int64(time.Second / time.Microsecond)
+
+// committer holds what only the committing goroutine touches.
+type committer struct {
+	s           *Store
+	random      *rand.ChaCha8
+	maxBytes    int    // of one batch
+	storedClock int64  // the newest clock record
+	rooms       uint64 // the highest room id given
+	scratch     []byte
+	metaScratch meta
+}
+
+// delivery is what one batch holds for one room.
+type delivery struct {
+	room *Room
+	pubs []*proto.Publish // nil for a room that only goes idle
+	last place            // the head once this is committed
+	idle bool             // the room goes idle after it
+}
+
+// flight is one batch on its way.
+type flight struct {
+	batch    *pebble.Batch // nil where nothing was written
+	number   uint64        // of the batch, see durability
+	began    time.Time
+	messages int
+	bytes    int // as counted by the queue
+
+	rooms      []*Room
+	pubs       []*proto.Publish // grouped by room
+	deliveries []delivery
+}
+
+// run commits until the queue is closed and empty.
+func (c *committer) run() {
+	var ops []op
+	for {
+		var ok bool
+		if ops, ok = c.s.queue.swap(ops[:0]); !ok {
+			return
+		}
+		for rest := ops; len(rest) > 0; {
+			n := c.cut(rest)
+			c.commit(rest[:n])
+			rest = rest[n:]
+		}
+		clear(ops)
+	}
+}
+
+// cut returns how many of the operations make the next batch.
+func (c *committer) cut(ops []op) int {
+	bytes := 0
+	for i, o := range ops[:min(len(ops), maxBatchMessages)] {
+		if o.pub != nil {
+			bytes += queueBytes(o.pub)
+		}
+		if bytes > c.maxBytes && i > 0 {
+			return i
+		}
+	}
+	return min(len(ops), maxBatchMessages)
+}
+
+func (c *committer) commit(ops []op) {
+	s := c.s
+	if s.durable.await(s.opts.SyncStall) {
+		s.tele.stalls.Inc()
+	}
+	f := c.group(ops)
+	if err := c.refusal(); err != nil {
+		f.fail(err)
+	}
+	f.batch = s.db.NewBatchWithSize(f.bytes + 128*f.messages)
+	ownSync := c.encode(f)
+	if f.batch.Empty() {
+		_ = f.batch.Close()
+		f.batch = nil
+	} else if err := c.apply(f, ownSync); err != nil {
+		s.fail(err)
+	}
+	if s.failure() != nil {
+		f.fail(proto.ErrStorage.New())
+	}
+	c.hand(f, ownSync)
+}
+
+// refusal returns why nothing can be written right now, or nil.
+func (c *committer) refusal() *proto.Error {
+	switch {
+	case c.s.failure() != nil:
+		return proto.ErrStorage.New()
+	case c.s.space.refusing():
+		return proto.ErrStorageFull.After(freeRetry)
+	}
+	return nil
+}
+
+// group sorts the operations by room. Each room's keep their order.
+func (c *committer) group(ops []op) *flight {
+	f := c.s.newFlight()
+	for _, o := range ops {
+		r := o.room
+		if !r.gathered {
+			r.gathered, r.count, r.idles = true, 0, false
+			f.rooms = append(f.rooms, r)
+		}
+		if o.pub == nil {
+			r.idles = true
+			continue
+		}
+		r.count++
+		f.messages++
+		f.bytes += queueBytes(o.pub)
+	}
+	f.pubs = resize(f.pubs, f.messages)
+	start := 0
+	for _, r := range f.rooms {
+		f.deliveries = append(f.deliveries, delivery{room: r, pubs: f.pubs[start : start : start+r.count], idle: r.idles})
+		r.slot = len(f.deliveries) - 1
+		r.gathered = false
+		start += r.count
+	}
+	for _, o := range ops {
+		if o.pub != nil {
+			d := &f.deliveries[o.room.slot]
+			d.pubs = append(d.pubs, o.pub)
+		}
+	}
+	return f
+}
+
+func resize(s []*proto.Publish, n int) []*proto.Publish {
+	if cap(s) < n {
+		return make([]*proto.Publish, n)
+	}
+	return s[:n]
+}
+
+// fail gives all publishes of the flight the same error.
+func (f *flight) fail(err *proto.Error) {
+	for _, p := range f.pubs {
+		p.Err = err
+	}
+}
+
+// encode gives the publishes their places and fills the batch. It reports
+// whether a sync room takes part.
+func (c *committer) encode(f *flight) (ownSync bool) {
+	now := c.s.clock.micros()
+	newest := int64(0)
+	for i := range f.deliveries {
+		d := &f.deliveries[i]
+		ownSync = ownSync || d.room.sync
+		if len(d.pubs) > 0 && d.pubs[0].Err == nil {
+			c.appendRoom(f.batch, d, now)
+			newest = max(newest, d.room.tail.time)
+		}
+		if d.idle && d.room.unclean {
+			c.appendMeta(f.batch, d.room, true)
+		}
+		d.last = d.room.tail
+	}
+	if newest >= c.storedClock+clockStep {
+		c.storedClock = newest
+		c.scratch = binary.BigEndian.AppendUint64(c.scratch[:0], uint64(newest))
+		c.set(f.batch, keyClock, c.scratch)
+	}
+	return ownSync
+}
+
+// set puts a record into the batch. A batch in memory takes everything; an
+// error would be a broken invariant.
+func (c *committer) set(b *pebble.Batch, key, value []byte) {
+	if err := b.Set(key, value, nil); err != nil {
+		panic(fmt.Sprintf("storage: a batch refused a record: %v", err))
+	}
+}
+
+// apply writes the batch. What Pebble throws when the write-ahead log has failed
+// is an error like the others.
+func (c *committer) apply(f *flight, ownSync bool) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("storage: writing a batch: %v", p)
+		}
+	}()
+	s := c.s
+	size := f.batch.Len()
+	f.began = time.Now()
+	if ownSync {
+		err = s.db.ApplyNoSyncWait(f.batch, pebble.Sync)
+	} else {
+		err = s.db.Apply(f.batch, pebble.NoSync)
+	}
+	if err != nil {
+		return fmt.Errorf("storage: writing a batch: %w", err)
+	}
+	f.number = s.durable.wrote(f.began, ownSync)
+	s.tele.commitSeconds.UpdateDuration(f.began)
+	s.tele.batchMessages.Update(float64(f.messages))
+	s.tele.batchBytes.Update(float64(size))
+	s.space.wrote(size)
+	return nil
+}
+
+// hand delivers what needs no fsync, and passes the rest on.
+func (c *committer) hand(f *flight, ownSync bool) {
+	s := c.s
+	if !ownSync {
+		for i := range f.deliveries {
+			s.deliver(&f.deliveries[i])
+		}
+		s.land(f)
+		return
+	}
+	for i := range f.deliveries {
+		if d := &f.deliveries[i]; !d.room.sync {
+			s.deliver(d)
+		}
+	}
+	s.flights <- f
+}
+
+// deliverSynced takes flights in order, waits for the fsync that covers each,
+// and delivers what sync rooms have in it.
+func (s *Store) deliverSynced() {
+	for f := range s.flights {
+		if f.batch != nil && s.failure() == nil {
+			if err := f.batch.SyncWait(); err != nil {
+				s.fail(fmt.Errorf("storage: syncing a batch: %w", err))
+			} else {
+				s.tele.syncSeconds.UpdateDuration(f.began)
+				s.durable.reached(f.number, f.began)
+			}
+		}
+		failed := s.failure() != nil
+		for i := range f.deliveries {
+			d := &f.deliveries[i]
+			if !d.room.sync {
+				continue
+			}
+			if failed {
+				for _, p := range d.pubs {
+					p.Err = proto.ErrStorage.New()
+				}
+			}
+			s.deliver(d)
+		}
+		s.land(f)
+	}
+}
+
+// deliver moves a room's head and gives its publishes to its sink.
+func (s *Store) deliver(d *delivery) {
+	if len(d.pubs) > 0 {
+		if d.pubs[0].Err == nil {
+			d.room.setHead(d.last)
+			s.tele.messages.Add(len(d.pubs))
+		} else {
+			s.refused(d.pubs[0].Err, len(d.pubs))
+		}
+		d.room.sink(d.pubs)
+	}
+	if d.idle {
+		s.forget(d.room)
+	}
+}
+
+// newFlight returns an empty flight.
+func (s *Store) newFlight() *flight {
+	select {
+	case f := <-s.landed:
+		return f
+	default:
+		return new(flight)
+	}
+}
+
+// land ends a flight: its space in the queue is free, and it is used again.
+func (s *Store) land(f *flight) {
+	s.queue.release(f.messages, f.bytes)
+	if f.batch != nil && s.failure() == nil {
+		if err := f.batch.Close(); err != nil {
+			s.log.Warn("closing a batch", slog.Any("error", err))
+		}
+	}
+	clear(f.rooms)
+	clear(f.pubs)
+	clear(f.deliveries)
+	*f = flight{rooms: f.rooms[:0], pubs: f.pubs[:0], deliveries: f.deliveries[:0]}
+	select {
+	case s.landed <- f:
+	default:
+	}
+}
+
+// tick syncs what async rooms have written, SyncInterval after the first of it.
+func (s *Store) tick() {
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	defer timer.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-s.durable.wake:
+		}
+		for unsafe := true; unsafe && s.failure() == nil; {
+			timer.Reset(s.opts.SyncInterval)
+			select {
+			case <-s.stop:
+				return
+			case <-timer.C:
+			}
+			_, unsafe = s.durable.due()
+			if unsafe {
+				s.syncNow()
+				_, unsafe = s.durable.due()
+			}
+		}
+	}
+}
+
+// syncNow syncs everything written so far.
+func (s *Store) syncNow() {
+	defer func() {
+		if p := recover(); p != nil {
+			s.fail(fmt.Errorf("storage: syncing the log: %v", p))
+		}
+	}()
+	batch, _ := s.durable.due()
+	began := time.Now()
+	if err := s.db.LogData(nil, pebble.Sync); err != nil {
+		s.fail(fmt.Errorf("storage: syncing the log: %w", err))
+	}
+	if s.failure() == nil {
+		s.tele.syncSeconds.UpdateDuration(began)
+		s.durable.reached(batch, began)
+	}
+}

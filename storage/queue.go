@@ -1,0 +1,115 @@
+package storage
+
+import (
+	"sync"
+
+	"github.com/thronghq/throng/proto"
+)
+
+// op is one entry of the queue: a publish, or, with pub nil, a room that has
+// gone idle.
+type op struct {
+	room *Room
+	pub  *proto.Publish
+}
+
+// queue holds what waits for the committer, in order. It is bounded in messages
+// and in bytes, from the append until the room's sink has the message; what does
+// not fit is refused. Entries of rooms going idle are not counted: there is at
+// most one for each open room.
+type queue struct {
+	maxMessages int
+	maxBytes    int
+
+	mu       sync.Mutex
+	filled   sync.Cond // pending is not empty, or closed
+	pending  []op
+	messages int
+	bytes    int
+	closed   bool
+}
+
+func (q *queue) init(maxMessages, maxBytes int) {
+	q.maxMessages, q.maxBytes = maxMessages, maxBytes
+	q.filled.L = &q.mu
+}
+
+// queueBytes is what a publish counts in the queue.
+func queueBytes(p *proto.Publish) int {
+	return len(p.Content) + len(p.Key) + len(p.Settings) + 64
+}
+
+// push adds a publish and reports whether there was space for it, and whether
+// the queue takes any more at all.
+func (q *queue) push(r *Room, p *proto.Publish) (fits, open bool) {
+	size := queueBytes(p)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case q.closed:
+		return false, false
+	case q.messages+1 > q.maxMessages, q.messages > 0 && q.bytes+size > q.maxBytes:
+		return false, true
+	}
+	q.messages++
+	q.bytes += size
+	q.addLocked(op{room: r, pub: p})
+	return true, true
+}
+
+// pushIdle adds a room that has gone idle, and reports whether the queue still
+// takes it.
+func (q *queue) pushIdle(r *Room) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return false
+	}
+	q.addLocked(op{room: r})
+	return true
+}
+
+func (q *queue) addLocked(o op) {
+	q.pending = append(q.pending, o)
+	if len(q.pending) == 1 {
+		q.filled.Signal()
+	}
+}
+
+// swap waits until something is pending and takes all of it, giving the empty
+// buffer spare in exchange. It returns false when the queue is closed and empty.
+func (q *queue) swap(spare []op) ([]op, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.pending) == 0 {
+		if q.closed {
+			return spare, false
+		}
+		q.filled.Wait()
+	}
+	full := q.pending
+	q.pending = spare
+	return full, true
+}
+
+// release gives back the space of publishes that reached their sinks.
+func (q *queue) release(messages, bytes int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.messages -= messages
+	q.bytes -= bytes
+}
+
+func (q *queue) load() (messages, bytes int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.messages, q.bytes
+}
+
+// close ends the queue: what is pending is still taken, nothing more comes in.
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.filled.Broadcast()
+}

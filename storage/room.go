@@ -1,0 +1,272 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/thronghq/throng/proto"
+)
+
+// Room is the log of one room that is awake. Its methods may be called from any
+// goroutine.
+type Room struct {
+	// Static after the wake.
+	store     *Store
+	name      string
+	namespace *namespace
+	sync      bool // publishes are delivered after an fsync
+	sink      func([]*proto.Publish)
+	birth     uint64
+	epoch     string
+	epochs    []epoch // the last one is the current one
+	woken     []byte  // the settings at the wake
+	forgotten chan struct{}
+
+	// Owned by the committer.
+	id       uint64    // 0 until something is stored
+	tail     place     // the newest message that has a place
+	unclean  bool      // the record on disk says that it may be out of date
+	bucket   uint32    // of the newest message, in the newest segment's class
+	settings []byte    // newest
+	trim     trimState // physical trimming
+	gathered bool      // takes part in the batch being grouped
+	idles    bool
+	count    int
+	slot     int
+
+	mu       sync.Mutex
+	head     place     // the newest message that its sink has
+	segments []segment // replaced, never changed; written by the committer alone
+	floor    uint64    // no lower offset can be read; written by the committer alone
+	first    place     // a message that was the oldest by age, offset 0 for none
+	closed   bool      // guarded by store.mu
+}
+
+// errOpen is a broken promise of the caller: one Room a name.
+var errOpen = errors.New("storage: the room is open already")
+
+// Room wakes a room: it reads its record, and perhaps its newest message, from
+// disk, and blocks meanwhile. The sink gets what is appended, see Append. There
+// is at most one open Room of a name; where a closed one is still being written,
+// Room waits for it. A name is not stored before its first message or setting.
+//
+// The error is the registry's where a client may see it: proto.ErrShuttingDown
+// or proto.ErrStorage, wrapped.
+func (s *Store) Room(name string, sink func([]*proto.Publish)) (*Room, error) {
+	ns, ok := s.namespaces[proto.NamespaceOf(name)]
+	if !ok {
+		return nil, fmt.Errorf("storage: room %q: no namespace %q is kept on disk", name, proto.NamespaceOf(name))
+	}
+	r := &Room{store: s, name: name, namespace: ns, sink: sink, sync: ns.Durability == proto.Sync, forgotten: make(chan struct{})}
+	if err := s.admit(r); err != nil {
+		return nil, err
+	}
+	if err := r.wake(); err != nil {
+		s.forget(r)
+		return nil, fmt.Errorf("storage: waking room %q: %w", name, errors.Join(proto.ErrStorage, err))
+	}
+	return r, nil
+}
+
+// admit enters the room among the open ones, once its predecessor has gone.
+func (s *Store) admit(r *Room) error {
+	for {
+		s.mu.Lock()
+		old := s.rooms[r.name]
+		switch {
+		case s.closing:
+			s.mu.Unlock()
+			return proto.ErrShuttingDown
+		case s.failure() != nil:
+			s.mu.Unlock()
+			return fmt.Errorf("storage: %w", errors.Join(proto.ErrStorage, s.failure()))
+		case old == nil:
+			s.rooms[r.name] = r
+			s.mu.Unlock()
+			return nil
+		case !old.closed:
+			s.mu.Unlock()
+			return fmt.Errorf("%w: %q", errOpen, r.name)
+		}
+		s.mu.Unlock()
+		select {
+		case <-old.forgotten:
+		case <-s.stop:
+		}
+	}
+}
+
+// forget takes a room out of the open ones.
+func (s *Store) forget(r *Room) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rooms[r.name] == r {
+		delete(s.rooms, r.name)
+		close(r.forgotten)
+	}
+}
+
+// wake reads the room's record and finds the end of its log.
+func (r *Room) wake() error {
+	s := r.store
+	if !s.beginRead() {
+		return proto.ErrShuttingDown
+	}
+	defer s.readers.Done()
+	value, closer, err := s.db.Get(appendRoomKey(nil, r.name))
+	if errors.Is(err, pebble.ErrNotFound) {
+		r.birth = s.newBirth()
+		r.floor = 1
+		r.beginLife([]epoch{{generation: s.generation, start: 1}})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	m, err := decodeMeta(value)
+	if err := errors.Join(err, closer.Close()); err != nil {
+		return err
+	}
+	for _, seg := range m.segments {
+		if _, ok := s.classes[seg.class]; !ok {
+			return fmt.Errorf("storage: retention class %d is not known", seg.class)
+		}
+	}
+	r.id, r.birth, r.floor = m.room, m.birth, m.floor
+	r.segments, r.settings, r.woken = m.segments, m.settings, m.settings
+	r.tail, r.unclean = m.last, !m.clean
+	lost := false
+	if !m.clean {
+		if r.tail, lost, err = s.findTail(m); err != nil {
+			return err
+		}
+		if lost {
+			r.floor = r.tail.offset + 1
+		}
+	}
+	r.head = r.tail
+	r.bucket = s.classes[r.segments[len(r.segments)-1].class].bucket(r.tail.time)
+	epochs := m.epochs
+	if lost || r.newLife(m) {
+		first, err := r.lowest()
+		if err != nil {
+			return err
+		}
+		epochs = beginEpoch(epochs, epoch{generation: s.generation, start: r.tail.offset + 1}, first)
+	}
+	r.beginLife(epochs)
+	return nil
+}
+
+func (r *Room) beginLife(epochs []epoch) {
+	r.epochs = epochs
+	r.epoch = epochName(r.birth, epochs[len(epochs)-1].generation)
+}
+
+// newLife reports whether messages that readers saw may have been lost since
+// the room's newest epoch began. What a sync room showed stood on the disk, so
+// that only a restore takes some of it back.
+func (r *Room) newLife(m *meta) bool {
+	newest := m.epochs[len(m.epochs)-1].generation
+	if r.sync && m.sync {
+		return newest < r.store.restored
+	}
+	return newest < r.store.generation
+}
+
+// findTail returns the newest message of a room whose record may be out of
+// date. It stands in the bucket that the record names, where the record is
+// written with a bucket's first message. Where that bucket holds nothing any
+// more, the end of the log is lost; offsets go on after the record's own.
+func (s *Store) findTail(m *meta) (tail place, lost bool, err error) {
+	c := s.classes[m.segments[len(m.segments)-1].class]
+	bucket := c.bucket(m.last.time)
+	it, err := s.db.NewIter(&pebble.IterOptions{
+		LowerBound: appendMessageKey(nil, messageKey{class: c.number, bucket: bucket, room: m.room}),
+		UpperBound: appendMessageKey(nil, messageKey{class: c.number, bucket: bucket, room: m.room + 1}),
+	})
+	if err != nil {
+		return place{}, false, err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	if !it.Last() {
+		return m.last, true, it.Error()
+	}
+	k, err := decodeMessageKey(it.Key())
+	if err != nil {
+		return place{}, false, err
+	}
+	if k.offset < m.last.offset {
+		return m.last, false, nil
+	}
+	return place{offset: k.offset, time: k.time}, false, nil
+}
+
+// Head returns the end of the log that the sink has been given.
+func (r *Room) Head() proto.Head {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return proto.Head{Epoch: r.epoch, Offset: r.head.offset, Time: r.head.time}
+}
+
+func (r *Room) setHead(p place) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.head = p
+}
+
+// Settings returns the settings that were stored when the room woke, nil for
+// none. The bytes must not be changed.
+func (r *Room) Settings() []byte { return r.woken }
+
+// Append queues a publish. It never blocks and never touches the disk.
+//
+// Where it returns nil, p belongs to the log until the room's sink receives it,
+// exactly once, either with ID, Offset and Time set or with Err. The sink gets a
+// room's publishes in the order of their offsets, in slices of what one batch
+// held, and is never called concurrently for one room; Head includes the
+// publishes already. The slice is borrowed for the call, the publishes in it are
+// the receiver's. The sink runs on the goroutine that commits for all rooms, so
+// it must not block; it may call Append and Close.
+//
+// Otherwise p was not taken, and the error is proto.ErrOverloaded,
+// ErrStorageFull, ErrStorage or ErrShuttingDown.
+func (r *Room) Append(p *proto.Publish) *proto.Error {
+	s := r.store
+	var refused *proto.Error
+	switch {
+	case s.failure() != nil:
+		refused = proto.ErrStorage.New()
+	case s.space.refusing():
+		refused = proto.ErrStorageFull.After(freeRetry)
+	default:
+		fits, open := s.queue.push(r, p)
+		switch {
+		case !open:
+			refused = proto.ErrShuttingDown.New()
+		case !fits:
+			refused = proto.ErrOverloaded.After(s.opts.SyncStall)
+		default:
+			return nil
+		}
+	}
+	s.refused(refused, 1)
+	return refused
+}
+
+// Close lets the room go idle. What was appended before still reaches the sink.
+// The room's record is written by the committer, later; Close itself does not
+// touch the disk. Nothing may be appended after it.
+func (r *Room) Close() {
+	s := r.store
+	s.mu.Lock()
+	again := r.closed
+	r.closed = true
+	s.mu.Unlock()
+	if !again {
+		s.queue.pushIdle(r) // a store that closes writes the record itself
+	}
+}
