@@ -1,0 +1,259 @@
+package netio
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cloudwego/netpoll"
+	"github.com/gobwas/ws"
+
+	"github.com/thronghq/throng/proto"
+)
+
+// phase is how far a connection's life has come. It only grows.
+type phase uint8
+
+const (
+	phaseHandshake phase = iota // the head of the request is being read
+	phaseOpen                   // messages go both ways
+	phaseClosing                // our close frame is queued, the peer's is awaited
+	phaseLinger                 // the last bytes are queued; then the peer's end of stream is awaited
+	phaseDead                   // shut down in both directions; the poller will report it
+	phaseEnded                  // the descriptor is closed
+)
+
+const (
+	closeWait  = 5 * time.Second // for the peer's close frame, and for a last flush
+	lingerWait = 2 * time.Second // for the peer's end of stream after our last byte
+)
+
+// interest is what the poller watches for a connection.
+type interest uint8
+
+const (
+	watchRead      interest = iota
+	watchReadWrite          // something waits to be written
+	watchWrite              // and reading is paused
+)
+
+// Conn is one WebSocket connection. Its exported methods may be called from any
+// goroutine at any time, also after the connection has ended: then they do
+// nothing. A Conn is never used for a second connection, and the garbage
+// collector frees it.
+type Conn struct {
+	// Static after construction.
+	core   *core
+	loop   *loop
+	chunk  *slotChunk // the sweep's record of this connection …
+	slot   uint32     // … at this index
+	remote netip.AddrPort
+
+	// Set when the connection opens, static afterwards.
+	state       any
+	subprotocol string
+	maxReplies  int
+	maxMessage  int
+
+	// Owned by the loop's goroutine.
+	in     *frameReader // nil between two messages; holds the head in phaseHandshake
+	opened bool         // Handler.Open was called
+	told   bool         // Handler.Closed was called
+	paused bool         // reading waits until replies have drained
+	reject *proto.Code  // what a handshake is answered with, whatever it says
+	inHeld int          // bytes of in that are accounted for
+
+	mu      sync.Mutex
+	fd      int32 // valid until phaseEnded
+	phase   phase
+	watch   interest
+	corked  bool // a read is being processed: replies gather in loop.cork
+	refused bool // Deliver refused: Drained is owed
+	cause   CloseCause
+	code    ws.StatusCode       // that ended the connection, for the metrics
+	op      *netpoll.FDOperator // nil from phaseEnded on
+	out     *outbox             // nil while nothing waits
+	outHeld int                 // bytes of out that are accounted for
+
+	held atomic.Int64 // inHeld + outHeld, for whoever looks for the largest
+}
+
+// State returns Accept.State.
+func (c *Conn) State() any { return c.state }
+
+// Remote returns the peer's address; it is not valid for a Unix socket.
+func (c *Conn) Remote() netip.AddrPort { return c.remote }
+
+// Subprotocol returns the agreed subprotocol, "" for none.
+func (c *Conn) Subprotocol() string { return c.subprotocol }
+
+// Reply sends one whole frame that answers this client. The frame is the
+// caller's again when Reply returns. Replies are never dropped: when more than
+// the bound's bytes wait (Limits.Replies or Accept.MaxReplies), the connection
+// is closed with CauseReplies. Replies given while a message of the same
+// connection is being handled leave together when it has been.
+func (c *Conn) Reply(frame []byte) {
+	c.mu.Lock()
+	told := false
+	if c.phase == phaseOpen {
+		c.loop.stats.framesOut.Add(1)
+		c.replyLocked(frame)
+		if c.out != nil && c.out.replies > c.maxReplies {
+			told = c.failLocked(CauseReplies, proto.ErrSlowConsumer.Close, proto.ErrSlowConsumer.Reason, true)
+		}
+		c.accountOutLocked()
+	}
+	c.mu.Unlock()
+	if told {
+		c.loop.post(c, taskClosed)
+	}
+}
+
+// Deliver sends one or more whole frames of a room. The bytes are shared: they
+// are kept by reference until written, and nobody may change them any more.
+//
+// It returns false if the deliveries that wait have passed Limits.Outbox. Then
+// nothing was taken, and Handler.Drained follows when they have fallen below a
+// quarter of it. A connection that has ended takes everything.
+func (c *Conn) Deliver(frames []byte) bool {
+	c.mu.Lock()
+	if c.phase != phaseOpen {
+		c.mu.Unlock()
+		return true
+	}
+	ok := c.deliverLocked(frames)
+	c.mu.Unlock()
+	if ok {
+		c.loop.stats.deliveries.Add(1)
+	} else {
+		c.loop.stats.refused.Add(1)
+	}
+	return ok
+}
+
+// Close sends what waits and a close frame, waits some seconds for the peer's,
+// and ends the connection. No message arrives any more.
+func (c *Conn) Close(code ws.StatusCode, reason string) { c.closeFor(CauseServer, code, reason) }
+
+func (c *Conn) closeFor(cause CloseCause, code ws.StatusCode, reason string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phase != phaseOpen {
+		return
+	}
+	c.phase, c.cause, c.code = phaseClosing, cause, code
+	c.setDueLocked(closeWait)
+	var frame [2 + maxControl]byte
+	c.replyLocked(appendCloseFrame(frame[:0], code, reason))
+	c.accountOutLocked()
+}
+
+// Abort ends the connection at once, without a close frame.
+func (c *Conn) Abort() { c.die(CauseServer) }
+
+func (c *Conn) die(cause CloseCause) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dieLocked(cause)
+}
+
+// SetDeadline has Handler.Expired called once after t, within a second or so; a
+// deadline set later takes its place. The zero time is no deadline.
+func (c *Conn) SetDeadline(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.phase != phaseOpen:
+	case t.IsZero():
+		c.chunk.due[c.slot].Store(0)
+	default:
+		c.setDueLocked(time.Until(t))
+	}
+}
+
+// setDueLocked has the sweep come back to the connection in d.
+func (c *Conn) setDueLocked(d time.Duration) {
+	c.chunk.due[c.slot].Store(c.core.clock.in(d))
+}
+
+// endLocked leaves phaseOpen or phaseClosing for good: frame is the last one.
+// It reports whether the caller must see to it that Handler.Closed is called.
+func (c *Conn) endLocked(cause CloseCause, code ws.StatusCode, frame []byte) bool {
+	if c.phase != phaseOpen && c.phase != phaseClosing {
+		return false
+	}
+	if c.phase == phaseOpen {
+		c.cause, c.code = cause, code
+	}
+	c.phase = phaseLinger
+	c.setDueLocked(closeWait)
+	if frame != nil {
+		c.replyLocked(frame)
+	}
+	c.finishLocked()
+	return true
+}
+
+// failLocked ends the connection with a close frame of ours and does not wait
+// for an answer. With drop, what waits is dropped.
+func (c *Conn) failLocked(cause CloseCause, code ws.StatusCode, reason string, drop bool) bool {
+	if drop && c.out != nil {
+		c.out.dropUnsent(&c.core.pool)
+	}
+	if drop && c.corked {
+		c.loop.cork = c.loop.cork[:0]
+	}
+	if c.phase == phaseClosing {
+		return c.endLocked(cause, code, nil) // our close frame is on its way
+	}
+	var frame [2 + maxControl]byte
+	return c.endLocked(cause, code, appendCloseFrame(frame[:0], code, reason))
+}
+
+// finishLocked tells the peer that nothing follows, once all of it is written.
+func (c *Conn) finishLocked() {
+	if c.phase == phaseLinger && c.out == nil && !(c.corked && len(c.loop.cork) > 0) {
+		c.setDueLocked(lingerWait)
+		shutdownWrite(int(c.fd))
+	}
+}
+
+// dieLocked gives the connection up: nothing is written any more, and the
+// poller will report it as hung up.
+func (c *Conn) dieLocked(cause CloseCause) {
+	if c.phase >= phaseDead {
+		return
+	}
+	if c.phase < phaseClosing {
+		c.cause, c.code = cause, ws.StatusAbnormalClosure
+	}
+	c.phase = phaseDead
+	c.discardOutLocked()
+	shutdownBoth(int(c.fd))
+}
+
+// discardOutLocked drops all that waits.
+func (c *Conn) discardOutLocked() {
+	if c.corked {
+		c.loop.cork = c.loop.cork[:0]
+	}
+	if c.out != nil {
+		c.out.discard(&c.core.pool)
+		c.out = nil
+	}
+	c.accountOutLocked()
+}
+
+// accountOutLocked brings the memory counts up to the outbox.
+func (c *Conn) accountOutLocked() {
+	held := 0
+	if c.out != nil {
+		held = c.out.held
+	}
+	if d := held - c.outHeld; d != 0 {
+		c.outHeld = held
+		c.held.Add(int64(d))
+		c.core.memory.outbox(int64(d))
+	}
+}

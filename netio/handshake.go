@@ -1,0 +1,305 @@
+package netio
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/cloudwego/netpoll"
+	"github.com/gobwas/ws"
+	"golang.org/x/sys/unix"
+
+	"github.com/thronghq/throng/proto"
+)
+
+// retryAfter is what an overloaded server asks for, give or take.
+const retryAfter = 5 * time.Second
+
+var unavailable = proto.ErrUnavailable
+
+// newConn makes a connection of an accepted or adopted socket, which it owns
+// from then on. Nothing happens before start.
+func newConn(l *loop, fd int, remote netip.AddrPort) *Conn {
+	c := &Conn{core: l.core, loop: l, remote: remote, fd: int32(fd)}
+	co := l.core
+	co.live.enter()
+	co.slots.take(c)
+	c.chunk.seen[c.slot].Store(co.clock.now())
+	c.chunk.due[c.slot].Store(co.clock.in(co.limits.HandshakeTimeout))
+	op := l.poll.Alloc()
+	op.FD = fd
+	op.OnRead, op.OnWrite, op.OnHup = c.onRead, c.onWrite, c.onHup
+	c.op = op
+	return c
+}
+
+// start has the loop watch the connection.
+func (c *Conn) start() {
+	c.core.slots.publish(c)
+	if err := c.loop.poll.Control(c.op, netpoll.PollReadable); err != nil {
+		c.loop.post(c, taskEnd) // the kernel has no room to watch it
+	}
+}
+
+// adopt takes up a connection that net/http held: in holds the request's head,
+// written anew, and what followed it.
+func (c *Conn) adopt() {
+	first := c.in.rest
+	c.in.rest = nil
+	c.in = nil
+	c.start()
+	c.readHead(first)
+	c.core.pool.put(first)
+	c.accountIn()
+}
+
+// readHead takes bytes of the request's head, and what follows it.
+func (c *Conn) readHead(b []byte) {
+	scanned := 0
+	var lent []byte
+	if c.in != nil {
+		scanned = len(c.in.rest)
+		c.in.stash(b)
+		b, lent = c.in.rest, c.in.rest
+	}
+	size := findHead(b, scanned)
+	if size == 0 && len(b) <= c.core.limits.HandshakeBytes {
+		if c.in == nil {
+			c.in = c.core.newReader()
+			c.in.stash(b)
+		}
+		return
+	}
+	if c.in != nil {
+		c.in.rest = nil
+		c.core.readers.Put(c.in)
+		c.in = nil
+	}
+	c.handshake(b, size)
+	c.core.pool.put(lent)
+}
+
+// handshake decides on a connection whose head is whole, or too long where size
+// is 0. What follows the head are frames already.
+func (c *Conn) handshake(b []byte, size int) {
+	if size == 0 || size > c.core.limits.HandshakeBytes {
+		c.refuse(proto.ErrHandshakeLarge.New())
+		return
+	}
+	h := parseHead(b[:size])
+	if c.reject == nil && !h.isUpgrade() {
+		c.giveAway(b)
+		return
+	}
+	if c.core.refusing.Load() {
+		c.refuse(proto.ErrShuttingDown.New())
+		return
+	}
+	if c.reject != nil {
+		c.refuse(c.reject.After(retryAfter))
+		return
+	}
+	r, key, err := h.check(&c.core.limits, longestLine(b[:size]))
+	if err == nil {
+		err = c.accept(r, key)
+	}
+	if err != nil {
+		c.refuse(err)
+		return
+	}
+	if rest := b[size:]; len(rest) > 0 && c.currentPhase() == phaseOpen {
+		c.readFrames(rest)
+	}
+}
+
+// longestLine returns the length of the longest line, without its end.
+func longestLine(b []byte) int {
+	longest := 0
+	for line := range bytes.Lines(b) {
+		longest = max(longest, len(bytes.TrimRight(line, "\r\n")))
+	}
+	return longest
+}
+
+// accept asks the handler, answers the upgrade and opens the connection.
+func (c *Conn) accept(r *Request, key string) *proto.Error {
+	if !c.core.upgrade(r.Path) {
+		return proto.ErrNotFound.New()
+	}
+	if !c.core.origins.allows(r.Origin, r.Host) {
+		return proto.ErrOrigin.New()
+	}
+	r.Remote = c.remote
+	a, err := c.core.handler.Upgrade(r)
+	if err != nil {
+		return err
+	}
+	if a.Subprotocol != "" && !slices.Contains(r.Protocols, a.Subprotocol) {
+		return proto.ErrSubprotocol.New()
+	}
+	answer, failed := upgradeAnswer(key, a.Subprotocol)
+	if failed != nil {
+		return proto.ErrBadHandshake.With("%v", failed)
+	}
+	limits := &c.core.limits
+	c.state, c.subprotocol = a.State, a.Subprotocol
+	c.maxMessage, c.maxReplies = a.MaxMessage, max(a.MaxReplies, limits.Replies)
+	if c.maxMessage == 0 {
+		c.maxMessage = limits.Message + limits.Envelope
+	}
+	c.mu.Lock()
+	if c.phase != phaseHandshake {
+		c.mu.Unlock()
+		return nil // it ended meanwhile; refuse would find the same
+	}
+	// A Unix socket takes it as well. A failure leaves the kernel's default.
+	_ = unix.SetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_SNDBUF, c.core.sendBuffer)
+	c.phase = phaseOpen
+	c.chunk.due[c.slot].Store(0)
+	c.chunk.ping[c.slot].Store(c.core.firstPing())
+	c.replyLocked(answer)
+	c.accountOutLocked()
+	c.mu.Unlock()
+
+	c.core.stats.handshake("accepted")
+	c.core.stats.opened.Add(1)
+	c.opened = true
+	c.core.handler.Open(c)
+	return nil
+}
+
+// upgradeAnswer returns the 101 answer. gobwas/ws's Upgrader writes it. It is
+// given the request in its plainest form, for it does not know the lists and
+// repeated headers that RFC 9110 allows.
+func upgradeAnswer(key, subprotocol string) ([]byte, error) {
+	var x exchange
+	x.in.Grow(256)
+	x.in.WriteString("GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ")
+	x.in.WriteString(key)
+	if subprotocol != "" {
+		x.in.WriteString("\r\nSec-WebSocket-Protocol: ")
+		x.in.WriteString(subprotocol)
+	}
+	x.in.WriteString("\r\n\r\n")
+	_, err := ws.Upgrader{
+		ReadBufferSize:  1024,
+		WriteBufferSize: 1024,
+		Protocol:        func([]byte) bool { return true },
+	}.Upgrade(&x)
+	return x.out.Bytes(), err
+}
+
+// exchange is a request with room for its answer.
+type exchange struct{ in, out bytes.Buffer }
+
+// Read reads the request.
+func (x *exchange) Read(b []byte) (int, error) { return x.in.Read(b) }
+
+// Write takes the answer.
+func (x *exchange) Write(b []byte) (int, error) { return x.out.Write(b) }
+
+// refuse answers a handshake with an error and ends the connection.
+func (c *Conn) refuse(err *proto.Error) {
+	c.core.stats.handshake(err.Name)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phase != phaseHandshake {
+		return
+	}
+	c.phase = phaseLinger
+	c.setDueLocked(closeWait)
+	c.replyLocked(appendRefusal(nil, err))
+	c.accountOutLocked()
+	c.finishLocked()
+}
+
+// handshakeLate ends a handshake that took too long.
+func (c *Conn) handshakeLate() {
+	if c.in == nil && c.reject == nil {
+		c.core.stats.handshake(proto.ErrHandshakeTimeout.Name)
+		c.die(CauseCut) // it never said a word
+		return
+	}
+	c.refuse(proto.ErrHandshakeTimeout.New())
+}
+
+// giveAway hands a plain HTTP request to net/http. The descriptor and the
+// operator are no longer this connection's.
+func (c *Conn) giveAway(read []byte) {
+	c.mu.Lock()
+	if c.phase != phaseHandshake {
+		c.mu.Unlock()
+		return
+	}
+	op, fd := c.op, int(c.fd)
+	c.phase, c.op, c.fd = phaseEnded, nil, -1
+	c.mu.Unlock()
+	op.OnHup = nil // the poller may have seen a hang-up, too; net/http will find it
+	_ = c.loop.poll.Control(op, netpoll.PollDetach)
+	c.core.stats.handOvers.Add(1)
+	c.core.handOver(fd, op, c.loop, bytes.Clone(read))
+	c.core.leave(c)
+}
+
+// refusal is the body of an HTTP error.
+type refusal struct {
+	Error refusalError `json:"error"`
+}
+
+type refusalError struct {
+	Code   string `json:"code"`
+	Reason string `json:"reason"`
+}
+
+// refusalBody returns the JSON body of an HTTP error.
+func refusalBody(err *proto.Error) []byte {
+	body, failed := json.Marshal(refusal{refusalError{err.Name, err.Text()}})
+	if failed != nil {
+		panic(failed) // two strings always marshal
+	}
+	return append(body, '\n')
+}
+
+// refusalStatus returns an error's HTTP status.
+func refusalStatus(err *proto.Error) int {
+	if err.HTTP == 0 {
+		return http.StatusBadRequest
+	}
+	return err.HTTP
+}
+
+// refusalHeaders calls set for the headers that belong to an error's answer.
+func refusalHeaders(err *proto.Error, set func(name, value string)) {
+	set("Content-Type", "application/json")
+	switch err.Code {
+	case proto.ErrUpgradeVersion:
+		set("Sec-WebSocket-Version", "13")
+		set("Upgrade", "websocket")
+	case proto.ErrMethodNotAllowed:
+		set("Allow", http.MethodGet)
+	}
+	if err.RetryAfter > 0 {
+		set("Retry-After", strconv.Itoa(int((err.RetryAfter+time.Second-1)/time.Second)))
+	}
+}
+
+// appendRefusal appends a whole HTTP answer that tells of an error.
+func appendRefusal(dst []byte, err *proto.Error) []byte {
+	status, body := refusalStatus(err), refusalBody(err)
+	dst = fmt.Appendf(dst, "HTTP/1.1 %d %s\r\n", status, http.StatusText(status))
+	refusalHeaders(err, func(name, value string) { dst = fmt.Appendf(dst, "%s: %s\r\n", name, value) })
+	dst = fmt.Appendf(dst, "Content-Length: %d\r\nConnection: close\r\n\r\n", len(body))
+	return append(dst, body...)
+}
+
+// writeError answers a request of net/http with an error.
+func writeError(w http.ResponseWriter, err *proto.Error) {
+	refusalHeaders(err, w.Header().Set)
+	w.WriteHeader(refusalStatus(err))
+	_, _ = w.Write(refusalBody(err)) // fails only where the client has gone
+}

@@ -1,0 +1,107 @@
+package netio
+
+import (
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/gobwas/ws"
+)
+
+// loopStats counts what happens often, per loop, so that cores do not contend
+// for the counters.
+type loopStats struct {
+	_          [64]byte
+	framesIn   atomic.Uint64
+	bytesIn    atomic.Uint64
+	framesOut  atomic.Uint64 // replies and control frames
+	bytesOut   atomic.Uint64
+	writes     atomic.Uint64
+	deliveries atomic.Uint64
+	refused    atomic.Uint64
+	pings      atomic.Uint64
+	_          [64]byte
+}
+
+// coreStats counts what happens seldom.
+type coreStats struct {
+	set *metrics.Set // static
+
+	opened       atomic.Int64 // upgraded connections
+	accepted     atomic.Uint64
+	acceptErrors atomic.Uint64
+	exhausted    atomic.Uint64 // accepts that failed for want of descriptors or memory
+	refused      atomic.Uint64 // connections closed at once because there are too many
+	handOvers    atomic.Uint64
+	adopted      atomic.Uint64
+	shed         atomic.Uint64
+}
+
+// handshake counts one handshake by its result.
+func (s *coreStats) handshake(result string) {
+	s.set.GetOrCreateCounter(fmt.Sprintf("throng_handshakes_total{result=%q}", result)).Inc()
+}
+
+// closed counts one connection that was open.
+func (s *coreStats) closed(cause CloseCause, code ws.StatusCode) {
+	s.opened.Add(-1)
+	s.set.GetOrCreateCounter(fmt.Sprintf("throng_closes_total{cause=%q,code=%q}", cause, codeLabel(cause, code))).Inc()
+}
+
+// codeLabel names a close code. Of the codes that peers may choose freely there
+// are too many for a label each.
+func codeLabel(cause CloseCause, code ws.StatusCode) string {
+	switch {
+	case code < 3000 || cause != CausePeer:
+		return fmt.Sprint(uint16(code))
+	case code < 4000:
+		return "3xxx"
+	}
+	return "4xxx"
+}
+
+// String returns the cause as the metrics name it.
+func (c CloseCause) String() string {
+	return [...]string{
+		CausePeer:      "peer",
+		CauseCut:       "cut",
+		CauseProtocol:  "protocol",
+		CauseServer:    "server",
+		CauseHeartbeat: "heartbeat",
+		CauseReplies:   "replies",
+		CauseShutdown:  "shutdown",
+	}[c]
+}
+
+// writeMetrics writes all that is not in the set as counters of its own.
+func (s *Server) writeMetrics(w io.Writer) {
+	sum := func(name string, of func(*loopStats) *atomic.Uint64) {
+		var total uint64
+		for _, l := range s.loops {
+			total += of(&l.stats).Load()
+		}
+		metrics.WriteCounterUint64(w, name, total)
+	}
+	sum("throng_frames_in_total", func(st *loopStats) *atomic.Uint64 { return &st.framesIn })
+	sum("throng_bytes_in_total", func(st *loopStats) *atomic.Uint64 { return &st.bytesIn })
+	sum("throng_replies_total", func(st *loopStats) *atomic.Uint64 { return &st.framesOut })
+	sum("throng_bytes_out_total", func(st *loopStats) *atomic.Uint64 { return &st.bytesOut })
+	sum("throng_writes_total", func(st *loopStats) *atomic.Uint64 { return &st.writes })
+	sum("throng_deliveries_total", func(st *loopStats) *atomic.Uint64 { return &st.deliveries })
+	sum("throng_deliveries_refused_total", func(st *loopStats) *atomic.Uint64 { return &st.refused })
+	sum("throng_pings_total", func(st *loopStats) *atomic.Uint64 { return &st.pings })
+
+	st := &s.core.stats
+	metrics.WriteCounterUint64(w, "throng_accepted_total", st.accepted.Load())
+	metrics.WriteCounterUint64(w, "throng_accept_errors_total", st.acceptErrors.Load())
+	metrics.WriteCounterUint64(w, "throng_accept_exhausted_total", st.exhausted.Load())
+	metrics.WriteCounterUint64(w, "throng_accept_refused_total", st.refused.Load())
+	metrics.WriteCounterUint64(w, "throng_http_handovers_total", st.handOvers.Load())
+	metrics.WriteCounterUint64(w, "throng_http_adopted_total", st.adopted.Load())
+	metrics.WriteCounterUint64(w, "throng_shed_total", st.shed.Load())
+	metrics.WriteGaugeFloat64(w, "throng_connections", float64(st.opened.Load()))
+	metrics.WriteGaugeFloat64(w, "throng_sockets", float64(s.core.live.count()))
+	metrics.WriteGaugeFloat64(w, "throng_outbox_bytes", float64(s.core.memory.outboxes.Load()))
+	metrics.WriteGaugeFloat64(w, "throng_partial_bytes", float64(s.core.memory.partials.Load()))
+}

@@ -1,0 +1,139 @@
+package netio
+
+import "sync"
+
+// slotCost is what one waiting piece costs beside its bytes.
+const slotCost = 32
+
+// piece is one run of whole frames that waits to be written.
+type piece struct {
+	b     []byte
+	owned bool // lent by the pool, holds replies; otherwise shared, holds deliveries
+}
+
+// outbox is the FIFO of what could not be written at once. It exists only
+// while something waits. Its connection's lock guards it.
+//
+// Shared pieces are referenced, never copied. Replies are copied into owned
+// pieces; the last one takes more until it is full.
+type outbox struct {
+	pieces     []piece
+	head       int // of the first piece that is not written
+	sent       int // bytes of that piece that are written
+	replies    int // unwritten bytes and slots of owned pieces
+	deliveries int // unwritten bytes and slots of shared pieces
+	held       int // what the pieces take: the owned ones' capacity, the shared ones' length, slots
+}
+
+var outboxes = sync.Pool{New: func() any { return new(outbox) }}
+
+// empty reports whether nothing waits.
+func (o *outbox) empty() bool { return o.head == len(o.pieces) }
+
+// deliver appends a shared piece.
+func (o *outbox) deliver(frames []byte) {
+	o.pieces = append(o.pieces, piece{b: frames})
+	o.deliveries += len(frames) + slotCost
+	o.held += len(frames) + slotCost
+}
+
+// reply appends a copy of frame.
+func (o *outbox) reply(pool *buffers, frame []byte) {
+	o.replies += len(frame)
+	if last := len(o.pieces) - 1; last >= o.head && o.pieces[last].owned {
+		if p := &o.pieces[last]; len(p.b)+len(frame) <= cap(p.b) {
+			p.b = append(p.b, frame...)
+			return
+		}
+	}
+	b := append(pool.get(len(frame)), frame...)
+	o.pieces = append(o.pieces, piece{b: b, owned: true})
+	o.replies += slotCost
+	o.held += cap(b) + slotCost
+}
+
+// urgent puts a copy of a control frame before everything but a piece that is
+// partly written.
+func (o *outbox) urgent(pool *buffers, frame []byte) {
+	at := o.head
+	if o.sent > 0 {
+		at++
+	}
+	b := append(pool.get(len(frame)), frame...)
+	o.pieces = append(o.pieces, piece{})
+	copy(o.pieces[at+1:], o.pieces[at:])
+	o.pieces[at] = piece{b: b, owned: true}
+	o.replies += len(frame) + slotCost
+	o.held += cap(b) + slotCost
+}
+
+// dropUnsent forgets everything but a piece that is partly written, so that the
+// stream still ends at the end of a frame.
+func (o *outbox) dropUnsent(pool *buffers) {
+	keep := o.head
+	if o.sent > 0 {
+		keep++
+	}
+	for i := keep; i < len(o.pieces); i++ {
+		o.forget(pool, &o.pieces[i], len(o.pieces[i].b))
+	}
+	o.pieces = o.pieces[:keep]
+}
+
+// wrote takes n written bytes off the front.
+func (o *outbox) wrote(pool *buffers, n int) {
+	for n > 0 {
+		p := &o.pieces[o.head]
+		left := len(p.b) - o.sent
+		if n < left {
+			o.sent += n
+			o.spend(p, n)
+			return
+		}
+		n -= left
+		o.sent = 0
+		o.head++
+		o.forget(pool, p, left)
+	}
+	if o.head > len(o.pieces)/2 && o.head >= 64 {
+		o.pieces = append(o.pieces[:0], o.pieces[o.head:]...)
+		clear(o.pieces[len(o.pieces):cap(o.pieces)])
+		o.head = 0
+	}
+}
+
+// spend takes n bytes of a piece off the counts.
+func (o *outbox) spend(p *piece, n int) {
+	if p.owned {
+		o.replies -= n
+	} else {
+		o.deliveries -= n
+	}
+}
+
+// forget takes a whole piece, of which left bytes are unwritten, off the counts
+// and gives its buffer back.
+func (o *outbox) forget(pool *buffers, p *piece, left int) {
+	o.spend(p, left+slotCost)
+	o.held -= slotCost
+	if p.owned {
+		o.held -= cap(p.b)
+		pool.put(p.b)
+	} else {
+		o.held -= len(p.b)
+	}
+	*p = piece{}
+}
+
+// discard forgets everything and returns the outbox to be used again.
+func (o *outbox) discard(pool *buffers) {
+	for i := o.head; i < len(o.pieces); i++ {
+		o.forget(pool, &o.pieces[i], 0)
+	}
+	keep := o.pieces[:0]
+	if cap(keep) > 256 {
+		keep = nil
+	}
+	*o = outbox{pieces: keep}
+	outboxes.Put(o)
+}

@@ -1,0 +1,1 @@
+// This file is empty: it lets poller.go declare openPoll without a body.

@@ -1,0 +1,307 @@
+package netio
+
+import (
+	"syscall"
+	"unsafe"
+
+	"github.com/cloudwego/netpoll"
+	"github.com/gobwas/ws"
+)
+
+// readBufferSize is how much one read takes. Each loop has one such buffer.
+const readBufferSize = 64 << 10
+
+// maxEndReads bounds what is read from a peer that has gone.
+const maxEndReads = 128
+
+// onRead is called by the poller when there is something to read.
+func (c *Conn) onRead(netpoll.Poll) error {
+	if c.paused {
+		return nil // the task that stops the watching is on its way
+	}
+	n, errno := recv(int(c.fd), c.loop.buf)
+	if errno != 0 {
+		if errno != syscall.EAGAIN && errno != syscall.EINTR {
+			c.die(CauseCut)
+		}
+		return nil
+	}
+	if n == 0 {
+		return nil // the end of the stream: onHup follows
+	}
+	c.received(c.loop.buf[:n])
+	return nil
+}
+
+// received takes bytes from the socket, which it overwrites.
+func (c *Conn) received(b []byte) {
+	c.chunk.seen[c.slot].Store(c.core.clock.now())
+	c.loop.stats.bytesIn.Add(uint64(len(b)))
+	switch c.currentPhase() {
+	case phaseHandshake:
+		c.readHead(b)
+	case phaseOpen, phaseClosing:
+		c.readFrames(b)
+	}
+	c.accountIn()
+}
+
+// readFrames reads b with its replies corked.
+func (c *Conn) readFrames(b []byte) {
+	c.mu.Lock()
+	c.corked = true
+	c.mu.Unlock()
+	r := c.in
+	if r == nil {
+		r = c.loop.reader
+		r.maxMessage = c.maxMessage
+	}
+	n, err := r.feed(b, c)
+	switch {
+	case err != nil:
+		c.mu.Lock()
+		c.failLocked(CauseProtocol, err.code, err.reason, false)
+		c.mu.Unlock()
+	case n < len(b) && c.paused:
+		r.stash(b[n:])
+	}
+	c.uncork()
+	c.keepReader(r)
+}
+
+// keepReader keeps the reader with the connection while it holds something.
+func (c *Conn) keepReader(r *frameReader) {
+	over := c.currentPhase() > phaseClosing
+	switch {
+	case over:
+		r.release()
+		r.pool = &c.core.pool
+		fallthrough
+	case r.idle():
+		if c.in == r {
+			c.in = nil
+			c.core.readers.Put(r)
+		}
+	case c.in == nil:
+		c.in, c.loop.reader = r, c.core.newReader()
+	}
+	if over {
+		c.tellClosed()
+	}
+}
+
+// uncork writes the replies to a read, and pauses reading while too many wait.
+func (c *Conn) uncork() {
+	c.mu.Lock()
+	c.uncorkLocked()
+	drained := c.drainedLocked()
+	c.mu.Unlock()
+	if c.paused {
+		c.loop.post(c, taskPause)
+	}
+	if drained {
+		c.core.handler.Drained(c)
+	}
+}
+
+// message implements frameSink.
+func (c *Conn) message(op ws.OpCode, payload []byte) bool {
+	c.loop.stats.framesIn.Add(1)
+	if c.currentPhase() != phaseOpen {
+		return true // only the peer's close frame matters any more
+	}
+	c.core.handler.Message(c, op, payload)
+	return c.readOn()
+}
+
+// control implements frameSink.
+func (c *Conn) control(op ws.OpCode, payload []byte) bool {
+	c.loop.stats.framesIn.Add(1)
+	switch op {
+	case ws.OpPing:
+		var frame [2 + maxControl]byte
+		c.Reply(AppendFrame(frame[:0], ws.OpPong, payload))
+	case ws.OpClose:
+		c.peerClosed(payload)
+		return false
+	}
+	return c.readOn()
+}
+
+// readOn reports whether the next frame may be read, and pauses reading once a
+// quarter of the replies that may wait do.
+func (c *Conn) readOn() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phase == phaseOpen && c.out != nil && c.out.replies > c.maxReplies/4 {
+		c.flushLocked()
+		c.paused = c.phase == phaseOpen && c.out != nil && c.out.replies > c.maxReplies/4
+	}
+	return !c.paused && c.phase <= phaseClosing
+}
+
+// peerClosed answers the peer's close frame (RFC 6455, section 5.5.1).
+func (c *Conn) peerClosed(body []byte) {
+	code, err := parseClose(body)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case err != nil:
+		c.failLocked(CauseProtocol, err.code, err.reason, false)
+	case c.phase == phaseClosing:
+		c.endLocked(CausePeer, code, nil)
+	default:
+		var frame [2 + maxControl]byte
+		c.endLocked(CausePeer, code, appendCloseFrame(frame[:0], code, ""))
+	}
+}
+
+// onWrite is called by the poller when the socket takes bytes again.
+func (c *Conn) onWrite(netpoll.Poll) error {
+	c.mu.Lock()
+	c.flushLocked()
+	drained := c.drainedLocked()
+	resume := c.paused && (c.out == nil || c.out.replies < c.maxReplies/8)
+	c.mu.Unlock()
+	if resume {
+		c.loop.post(c, taskResume)
+	}
+	if drained {
+		c.core.handler.Drained(c)
+	}
+	return nil
+}
+
+// drainedLocked reports, once after each refusal, that deliveries fit again.
+func (c *Conn) drainedLocked() bool {
+	if !c.refused || c.phase != phaseOpen || c.out != nil && c.out.deliveries >= c.core.limits.Outbox/4 {
+		return false
+	}
+	c.refused = false
+	return true
+}
+
+// pause stops the watching for input and watches for output alone. It runs as a
+// task: a poller cannot change that inside the operator's own function.
+func (c *Conn) pause() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phase > phaseLinger || c.watch == watchWrite {
+		return
+	}
+	if c.loop.poll.Control(c.op, netpoll.PollDetach) != nil {
+		return // the poller has detached it: the hang-up is under way
+	}
+	c.watch = watchWrite
+	_ = c.loop.poll.Control(c.op, netpoll.PollWritable) // an open descriptor can be watched
+}
+
+// resume watches for input again, and reads what was left.
+func (c *Conn) resume() {
+	c.mu.Lock()
+	if c.phase > phaseLinger || !c.paused || c.watch != watchWrite {
+		c.mu.Unlock()
+		return
+	}
+	if c.loop.poll.Control(c.op, netpoll.PollDetach) != nil {
+		c.mu.Unlock()
+		return // the hang-up is under way
+	}
+	c.paused, c.watch = false, watchRead
+	_ = c.loop.poll.Control(c.op, netpoll.PollReadable) // an open descriptor can be watched
+	if c.out != nil {
+		c.watchLocked()
+	}
+	reading := c.phase <= phaseClosing
+	c.mu.Unlock()
+	if reading && c.in != nil && c.in.rest != nil {
+		rest := c.in.rest
+		c.in.rest = nil
+		c.readFrames(rest)
+		c.core.pool.put(rest)
+		c.accountIn()
+	}
+}
+
+// onHup is called by the poller, on a goroutine of its own, when the peer has
+// gone and the operator is detached.
+func (c *Conn) onHup(netpoll.Poll) error {
+	c.loop.post(c, taskEnd)
+	return nil
+}
+
+// end reads what the peer sent before it went, and closes the descriptor.
+func (c *Conn) end() {
+	for range maxEndReads {
+		if p := c.currentPhase(); c.paused || p == phaseHandshake || p >= phaseDead {
+			break
+		}
+		n, errno := recv(int(c.fd), c.loop.buf)
+		if errno == syscall.EINTR {
+			continue
+		}
+		if errno != 0 || n == 0 {
+			break
+		}
+		c.received(c.loop.buf[:n])
+	}
+	c.mu.Lock()
+	c.dieLocked(CauseCut)
+	c.phase = phaseEnded
+	op, fd := c.op, int(c.fd)
+	c.op, c.fd = nil, -1
+	c.mu.Unlock()
+
+	if c.in != nil {
+		c.in.release()
+		c.in = nil
+		c.accountIn()
+	}
+	c.tellClosed()
+	c.loop.poll.Free(op)
+	closeDescriptor(fd)
+	c.core.leave(c)
+}
+
+// tellClosed calls Handler.Closed, once, if Open was called.
+func (c *Conn) tellClosed() {
+	if !c.opened || c.told {
+		return
+	}
+	c.told = true
+	c.mu.Lock()
+	cause, code := c.cause, c.code
+	c.mu.Unlock()
+	c.core.stats.closed(cause, code)
+	c.core.handler.Closed(c, cause)
+}
+
+// accountIn brings the memory counts up to the reader's buffers.
+func (c *Conn) accountIn() {
+	held := 0
+	if c.in != nil {
+		held = c.in.held()
+	}
+	if d := held - c.inHeld; d != 0 {
+		c.inHeld = held
+		c.held.Add(int64(d))
+		c.core.memory.partial(int64(d))
+	}
+}
+
+// currentPhase returns the phase as it is now.
+func (c *Conn) currentPhase() phase {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.phase
+}
+
+// recv reads from a descriptor without waiting.
+func recv(fd int, b []byte) (int, syscall.Errno) {
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(fd),
+		uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), syscall.MSG_DONTWAIT, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), 0
+}

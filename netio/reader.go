@@ -1,0 +1,190 @@
+package netio
+
+import (
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+)
+
+// frameSink is what a frameReader tells of the messages and control frames
+// that it has read. Payloads are unmasked and valid until the method returns;
+// where it returns false, the reader stops before the next frame.
+type frameSink interface {
+	message(op ws.OpCode, payload []byte) bool
+	control(op ws.OpCode, payload []byte) bool
+}
+
+// frameReader turns a client's bytes, however they are cut, into messages and
+// control frames (RFC 6455, section 5). A frame that lies whole in what is fed
+// is unmasked in place and copied nowhere. Only between two feeds inside a
+// message does it hold a buffer, which grows with what has arrived.
+//
+// The zero value with its first two fields set is a new stream. A reader serves
+// one goroutine at a time.
+type frameReader struct {
+	pool       *buffers
+	maxMessage int
+
+	// The frame that is being read.
+	head    [maxHeader]byte // a header that has not arrived whole
+	headLen int
+	inFrame bool
+	frame   frameHeader // length is what is left of it
+	maskPos int
+
+	// The message that is being put together: its opcode, 0 for none; its
+	// payload so far, lent by pool; the state of its text.
+	op   ws.OpCode
+	msg  []byte
+	text utf8Check
+
+	ctl    [maxControl]byte // a control frame that has not arrived whole
+	ctlLen int
+
+	rest []byte // bytes that wait for a later feed, lent by pool
+}
+
+// idle reports whether the reader stands between two messages and holds
+// nothing.
+func (r *frameReader) idle() bool {
+	return r.headLen == 0 && !r.inFrame && r.op == 0 && r.rest == nil
+}
+
+// held returns how many bytes the reader's buffers take.
+func (r *frameReader) held() int { return cap(r.msg) + cap(r.rest) }
+
+// release gives all buffers back and forgets the stream.
+func (r *frameReader) release() {
+	r.pool.put(r.msg)
+	r.pool.put(r.rest)
+	*r = frameReader{}
+}
+
+// stash keeps b, which feed did not take, in front of what comes later.
+func (r *frameReader) stash(b []byte) { r.rest = r.pool.append(r.rest, b) }
+
+// feed reads b, which it overwrites, and returns how many bytes it took: all of
+// them unless the sink said stop or the client broke the protocol.
+func (r *frameReader) feed(b []byte, sink frameSink) (n int, err *protocolError) {
+	for n < len(b) {
+		var took int
+		var more bool
+		if r.inFrame {
+			took, more, err = r.payload(b[n:], sink)
+		} else {
+			took, more, err = r.header(b[n:], sink)
+		}
+		n += took
+		if err != nil || !more {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// header reads the next header, and the payload too if all of it is there.
+func (r *frameReader) header(b []byte, sink frameSink) (n int, more bool, err *protocolError) {
+	h, size, err := frameHeader{}, 0, (*protocolError)(nil)
+	if r.headLen == 0 && len(b) >= 2 {
+		h, size, err = parseHeader(b)
+		n = size
+	}
+	if size == 0 && err == nil {
+		// Pieces of a header meet in r.head.
+		before := r.headLen
+		r.headLen += copy(r.head[before:], b)
+		if r.headLen < 2 {
+			return len(b), true, nil
+		}
+		if h, size, err = parseHeader(r.head[:r.headLen]); size == 0 && err == nil {
+			return len(b), true, nil
+		}
+		n = size - before
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	r.headLen = 0
+	if err := r.admit(&h); err != nil {
+		return n, false, err
+	}
+	if uint64(len(b)-n) < h.length || (r.op != 0 || !h.fin) && h.op.IsData() {
+		r.begin(&h)
+		if h.length > 0 {
+			return n, true, nil
+		}
+		_, more, err = r.payload(nil, sink)
+		return n, more, err
+	}
+	payload := b[n : n+int(h.length)]
+	ws.Cipher(payload, h.mask, 0)
+	n += int(h.length)
+	if h.op.IsControl() {
+		return n, sink.control(h.op, payload), nil
+	}
+	if h.op == ws.OpText && !utf8.Valid(payload) {
+		return n, false, errText
+	}
+	return n, sink.message(h.op, payload), nil
+}
+
+// admit checks a header against the message that is being read.
+func (r *frameReader) admit(h *frameHeader) *protocolError {
+	switch {
+	case h.op.IsControl():
+		return nil
+	case h.op == ws.OpContinuation && r.op == 0:
+		return errContinuation
+	case h.op != ws.OpContinuation && r.op != 0:
+		return errInterleaved
+	case h.length > uint64(r.maxMessage-len(r.msg)):
+		return errTooBig
+	}
+	return nil
+}
+
+// begin takes up a frame whose payload will be read in pieces.
+func (r *frameReader) begin(h *frameHeader) {
+	r.frame, r.inFrame, r.maskPos = *h, true, 0
+	if h.op.IsControl() {
+		r.ctlLen = 0
+	} else if h.op != ws.OpContinuation {
+		r.op, r.text = h.op, utf8Check{}
+	}
+}
+
+// payload reads what b holds of the current frame's payload.
+func (r *frameReader) payload(b []byte, sink frameSink) (n int, more bool, err *protocolError) {
+	n = int(min(uint64(len(b)), r.frame.length))
+	b = b[:n]
+	ws.Cipher(b, r.frame.mask, r.maskPos)
+	r.maskPos = (r.maskPos + n) % 4
+	r.frame.length -= uint64(n)
+	if r.frame.op.IsControl() {
+		r.ctlLen += copy(r.ctl[r.ctlLen:], b)
+		if r.frame.length > 0 {
+			return n, true, nil
+		}
+		r.inFrame = false
+		return n, sink.control(r.frame.op, r.ctl[:r.ctlLen]), nil
+	}
+	if r.op == ws.OpText && !r.text.write(b) {
+		return n, false, errText
+	}
+	r.msg = r.pool.append(r.msg, b)
+	if r.frame.length > 0 {
+		return n, true, nil
+	}
+	r.inFrame = false
+	if !r.frame.fin {
+		return n, true, nil
+	}
+	if r.op == ws.OpText && !r.text.complete() {
+		return n, false, errText
+	}
+	op, msg := r.op, r.msg
+	r.op, r.msg = 0, nil
+	more = sink.message(op, msg)
+	r.pool.put(msg)
+	return n, more, nil
+}

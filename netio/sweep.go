@@ -1,0 +1,243 @@
+package netio
+
+import (
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/thronghq/throng/proto"
+)
+
+// clock counts ticks since the server's start. One tick is the granularity of
+// all timeouts of connections; the sweep moves it.
+type clock struct {
+	tick  time.Duration // static
+	start time.Time     // static
+	ticks atomic.Uint32
+}
+
+// now returns the current tick, which is at least 1.
+func (k *clock) now() uint32 { return k.ticks.Load() }
+
+// in returns the first tick that is at least d away, or the next one.
+func (k *clock) in(d time.Duration) uint32 {
+	n := int64(max(d, 0)+k.tick-1) / int64(k.tick)
+	return uint32(min(int64(k.now())+1+n, math.MaxUint32))
+}
+
+// advance moves the clock to the present.
+func (k *clock) advance() { k.ticks.Store(uint32(time.Since(k.start)/k.tick) + 1) }
+
+// tickFor returns the tick for timeouts of at least the given lengths: a
+// second, or a fifth of the shortest.
+func tickFor(lengths ...time.Duration) time.Duration {
+	tick := time.Second
+	for _, d := range lengths {
+		tick = min(tick, max(d/5, time.Millisecond))
+	}
+	return tick
+}
+
+// slotChunk holds the sweep's record of some connections in flat arrays. Chunks
+// are never freed.
+type slotChunk struct {
+	seen [slotsPerChunk]atomic.Uint32 // tick of the last bytes from the peer
+	ping [slotsPerChunk]atomic.Uint32 // tick of the next ping, 0 for none
+	due  [slotsPerChunk]atomic.Uint32 // tick at which the connection wants to be called, 0 for never
+	conn [slotsPerChunk]atomic.Pointer[Conn]
+}
+
+const slotsPerChunk = 1024
+
+// slots is the table of all connections.
+type slots struct {
+	chunks atomic.Pointer[[]*slotChunk] // replaced under mu
+
+	mu   sync.Mutex
+	free []slotRef
+}
+
+type slotRef struct {
+	chunk *slotChunk
+	slot  uint32
+}
+
+// take gives the connection a slot. The sweep does not see it before publish.
+func (s *slots) take(c *Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.free) == 0 {
+		chunk := new(slotChunk)
+		for i := range uint32(slotsPerChunk) {
+			s.free = append(s.free, slotRef{chunk, slotsPerChunk - 1 - i})
+		}
+		chunks := append([]*slotChunk(nil), s.all()...)
+		chunks = append(chunks, chunk)
+		s.chunks.Store(&chunks)
+	}
+	last := len(s.free) - 1
+	c.chunk, c.slot = s.free[last].chunk, s.free[last].slot
+	s.free = s.free[:last]
+}
+
+// publish lets the sweep see the connection.
+func (s *slots) publish(c *Conn) { c.chunk.conn[c.slot].Store(c) }
+
+// release takes a slot back.
+func (s *slots) release(chunk *slotChunk, slot uint32) {
+	chunk.conn[slot].Store(nil)
+	chunk.ping[slot].Store(0)
+	chunk.due[slot].Store(0)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.free = append(s.free, slotRef{chunk, slot})
+}
+
+func (s *slots) all() []*slotChunk {
+	if p := s.chunks.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// each calls f for every connection.
+func (s *slots) each(f func(*Conn)) {
+	for _, chunk := range s.all() {
+		for i := range chunk.conn {
+			if c := chunk.conn[i].Load(); c != nil {
+				f(c)
+			}
+		}
+	}
+}
+
+// sweeper is the one goroutine that keeps time for all connections: pings,
+// silence, deadlines. It also ends the worst offenders when the memory budget
+// is passed.
+type sweeper struct {
+	// Static after construction.
+	core     *core
+	interval uint32 // between two pings, in ticks
+	timeout  uint32 // of silence, in ticks
+	onTick   func() // what else wants to be looked after
+
+	sent int // writes since the last yield
+}
+
+// run sweeps every tick, and the memory whenever its budget is passed, until
+// stop is closed.
+func (s *sweeper) run(stop <-chan struct{}) {
+	ticker := time.NewTicker(s.core.clock.tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-s.core.memory.over:
+			s.shed()
+		case <-ticker.C:
+			s.core.clock.advance()
+			s.sweep()
+			s.shed()
+			s.onTick()
+		}
+	}
+}
+
+// sweep looks at every slot once.
+func (s *sweeper) sweep() {
+	now := s.core.clock.now()
+	for _, chunk := range s.core.slots.all() {
+		for i := range chunk.conn {
+			due, ping := chunk.due[i].Load(), chunk.ping[i].Load()
+			if (due == 0 || due > now) && (ping == 0 || ping > now) && now-min(now, chunk.seen[i].Load()) < s.timeout {
+				continue
+			}
+			if c := chunk.conn[i].Load(); c != nil {
+				s.visit(c, now, due, ping)
+			}
+		}
+	}
+}
+
+// visit does what has come due for one connection.
+func (s *sweeper) visit(c *Conn, now, due, ping uint32) {
+	if due != 0 && due <= now {
+		c.loop.post(c, taskDue)
+	}
+	if ping == 0 {
+		return // not open yet
+	}
+	if seen := c.chunk.seen[c.slot].Load(); now-min(now, seen) >= s.timeout {
+		c.silent()
+		return
+	}
+	if ping <= now {
+		// The interval counts from when the ping was due, or from now where
+		// the sweep is more than one behind.
+		c.chunk.ping[c.slot].CompareAndSwap(ping, max(ping+s.interval, now+1))
+		c.sendPing()
+		if s.sent++; s.sent%32 == 0 {
+			runtime.Gosched() // raw system calls have no preemption point
+		}
+	}
+}
+
+// firstPing returns the tick of a connection's first ping.
+func (s *sweeper) firstPing() uint32 { return s.core.clock.now() + 1 + rand.Uint32N(s.interval) }
+
+// pingFrame has no payload: any bytes that come back will do.
+var pingFrame = []byte{finBit | byte(ws.OpPing), 0}
+
+// sendPing sends a ping, ahead of what waits.
+func (c *Conn) sendPing() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phase != phaseOpen {
+		return
+	}
+	c.loop.stats.pings.Add(1)
+	if c.out == nil {
+		c.replyLocked(pingFrame)
+	} else {
+		c.out.urgent(&c.core.pool, pingFrame)
+	}
+	c.accountOutLocked()
+}
+
+// silent closes a connection that has not been heard of.
+func (c *Conn) silent() {
+	c.mu.Lock()
+	told := c.failLocked(CauseHeartbeat, proto.ErrSilent.Close, proto.ErrSilent.Reason, true)
+	c.mu.Unlock()
+	if told {
+		c.loop.post(c, taskClosed)
+	}
+}
+
+// due is called on the loop's goroutine when the tick in the slot has come.
+func (c *Conn) due() {
+	due := c.chunk.due[c.slot].Load()
+	c.mu.Lock()
+	if c.phase == phaseEnded || due == 0 || due > c.core.clock.now() {
+		c.mu.Unlock()
+		return // ended, or set anew meanwhile
+	}
+	c.chunk.due[c.slot].Store(0)
+	p := c.phase
+	if p == phaseClosing || p == phaseLinger {
+		c.dieLocked(CauseServer)
+	}
+	c.mu.Unlock()
+	switch p {
+	case phaseHandshake:
+		c.handshakeLate()
+	case phaseOpen:
+		c.core.handler.Expired(c)
+	}
+}

@@ -1,0 +1,186 @@
+package netio
+
+import (
+	"syscall"
+	"unsafe"
+
+	"github.com/cloudwego/netpoll"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	corkSize   = 64 << 10 // replies to one read that leave in one write
+	maxVectors = 16       // pieces in one write
+	sendFlags  = unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL
+)
+
+// replyLocked sends a copy of frame, or queues it behind what waits.
+func (c *Conn) replyLocked(frame []byte) {
+	switch {
+	case c.out != nil:
+		c.out.reply(&c.core.pool, frame)
+	case c.corked:
+		if len(c.loop.cork)+len(frame) > corkSize {
+			c.flushCorkLocked()
+		}
+		if c.out == nil && len(frame) <= corkSize {
+			c.loop.cork = append(c.loop.cork, frame...)
+			return
+		}
+		c.sendReplyLocked(frame)
+	default:
+		c.sendReplyLocked(frame)
+	}
+}
+
+// sendReplyLocked writes frame now and queues a copy of what is left.
+func (c *Conn) sendReplyLocked(frame []byte) {
+	n := 0
+	if c.out == nil {
+		var ok bool
+		if n, ok = c.sendLocked(frame); !ok || n == len(frame) {
+			return
+		}
+	}
+	c.queueLocked().reply(&c.core.pool, frame[n:])
+}
+
+// deliverLocked sends shared frames, or queues them. It returns false if they
+// are too many.
+func (c *Conn) deliverLocked(frames []byte) bool {
+	if c.out == nil && !c.corked {
+		n, ok := c.sendLocked(frames)
+		if !ok || n == len(frames) {
+			return true
+		}
+		frames = frames[n:]
+	} else if c.out != nil && c.out.deliveries > 0 && c.out.deliveries+len(frames) > c.core.limits.Outbox {
+		c.refused = true
+		return false
+	}
+	if c.corked && len(c.loop.cork) > 0 && c.out == nil {
+		c.flushCorkLocked()
+	}
+	c.queueLocked().deliver(frames)
+	c.accountOutLocked()
+	return true
+}
+
+// queueLocked returns the outbox, with the poller watching for its drain.
+func (c *Conn) queueLocked() *outbox {
+	if c.out == nil {
+		c.out = outboxes.Get().(*outbox)
+	}
+	c.watchLocked()
+	return c.out
+}
+
+// watchLocked has the poller watch for writability while something waits. A
+// corked connection is written to when the read is done.
+func (c *Conn) watchLocked() {
+	if c.watch == watchRead && !c.corked && c.phase < phaseDead {
+		c.watch = watchReadWrite
+		_ = c.loop.poll.Control(c.op, netpoll.PollR2RW) // fails only where the hang-up is under way
+	}
+}
+
+// flushCorkLocked writes the corked replies; what is left goes to the outbox.
+func (c *Conn) flushCorkLocked() {
+	cork := c.loop.cork
+	c.loop.cork = cork[:0]
+	if len(cork) > 0 && c.phase < phaseDead {
+		c.sendReplyLocked(cork)
+	}
+}
+
+// uncorkLocked writes what was gathered.
+func (c *Conn) uncorkLocked() {
+	if c.out == nil {
+		c.flushCorkLocked()
+	}
+	c.corked = false
+	c.flushLocked()
+}
+
+// flushLocked writes what waits, as far as the socket takes it.
+func (c *Conn) flushLocked() {
+	for c.out != nil && c.phase < phaseDead {
+		if c.out.empty() {
+			c.out.discard(&c.core.pool)
+			c.out = nil
+			break
+		}
+		n, size, ok := c.sendPiecesLocked()
+		if !ok {
+			return
+		}
+		c.out.wrote(&c.core.pool, n)
+		if n < size {
+			c.watchLocked()
+			break
+		}
+	}
+	if c.out == nil && c.watch == watchReadWrite {
+		c.watch = watchRead
+		_ = c.loop.poll.Control(c.op, netpoll.PollRW2R) // fails only where the hang-up is under way
+	}
+	c.accountOutLocked()
+	c.finishLocked()
+}
+
+// sendPiecesLocked writes the first pieces of the outbox with one system call.
+// It returns the bytes written and asked for.
+func (c *Conn) sendPiecesLocked() (n, size int, ok bool) {
+	o := c.out
+	first := o.pieces[o.head].b[o.sent:]
+	count := min(len(o.pieces)-o.head, maxVectors)
+	if count == 1 {
+		n, ok = c.sendLocked(first)
+		return n, len(first), ok
+	}
+	var vectors [maxVectors]syscall.Iovec
+	for i, p := range o.pieces[o.head : o.head+count] {
+		b := p.b
+		if i == 0 {
+			b = first
+		}
+		vectors[i].Base = unsafe.SliceData(b)
+		vectors[i].SetLen(len(b))
+		size += len(b)
+	}
+	message := syscall.Msghdr{Iov: &vectors[0], Iovlen: uint64(count)}
+	r, _, errno := syscall.RawSyscall(syscall.SYS_SENDMSG, uintptr(c.fd), uintptr(unsafe.Pointer(&message)), sendFlags)
+	n, ok = c.sentLocked(int(r), errno)
+	return n, size, ok
+}
+
+// sendLocked writes b as far as the socket takes it. ok is false if the
+// connection is lost, which it has then been given up for.
+func (c *Conn) sendLocked(b []byte) (n int, ok bool) {
+	if len(b) == 0 {
+		return 0, true
+	}
+	r, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(c.fd),
+		uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), sendFlags, 0, 0)
+	return c.sentLocked(int(r), errno)
+}
+
+// sentLocked judges the outcome of a send.
+func (c *Conn) sentLocked(n int, errno syscall.Errno) (int, bool) {
+	switch errno {
+	case 0:
+		c.loop.stats.writes.Add(1)
+		c.loop.stats.bytesOut.Add(uint64(n))
+		return n, true
+	case syscall.EAGAIN, syscall.EINTR, syscall.ENOBUFS, syscall.ENOMEM:
+		return 0, true
+	}
+	c.dieLocked(CauseCut)
+	return 0, false
+}
+
+// shutdownWrite sends the end of the stream.
+func shutdownWrite(fd int) { _ = unix.Shutdown(fd, unix.SHUT_WR) } // fails only where the peer has gone
+
+// shutdownBoth ends the stream in both directions, which the poller reports.
+func shutdownBoth(fd int) { _ = unix.Shutdown(fd, unix.SHUT_RDWR) } // fails only where the peer has gone
