@@ -15,7 +15,7 @@
 //
 // A client block holds one or more frames that the client of that name sends,
 // byte for byte as they stand; a server block holds the frames that it gets
-// next. Each client is one connection.
+// next. Each client is one connection: ann#2 is another one of the user ann.
 //
 // In a frame, a string in angle brackets stands for a value. "<kind>" is any
 // value of that kind: any, string, int, bool or uuid. "<kind name>" also keeps
@@ -60,6 +60,12 @@ type Transport interface {
 	// Receive waits for the client's next frame, for a bounded time. The
 	// caller owns what it returns.
 	Receive(client string) ([]byte, error)
+}
+
+// User returns the name of the user whose connection a client is.
+func User(client string) string {
+	user, _, _ := strings.Cut(client, "#")
+	return user
 }
 
 // Sequences returns the page's conversations in their order. A page whose marks

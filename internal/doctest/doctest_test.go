@@ -187,6 +187,14 @@ func TestRunErrors(t *testing.T) {
 	}
 }
 
+func TestUser(t *testing.T) {
+	for client, want := range map[string]string{"ann": "ann", "ann#2": "ann"} {
+		if got := doctest.User(client); got != want {
+			t.Errorf("client %s is user %q, want %q", client, got, want)
+		}
+	}
+}
+
 func TestMatch(t *testing.T) {
 	const id = `"0192f0c4-1a2b-7c3d-8e4f-5a6b7c8d9e0f"`
 	tests := []struct {
