@@ -1,0 +1,403 @@
+package room
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/thronghq/throng/proto"
+)
+
+// memory is a durable Log for tests: it keeps every message for as long as the
+// test runs, commits from a goroutine of its own, and can refuse or trim.
+type memory struct {
+	epoch string
+
+	mu     sync.Mutex
+	rooms  map[string]*memoryRoom
+	refuse *proto.Error // what Append answers
+	fail   *proto.Error // what the sink gets
+	broken error        // what Room and Read answer
+}
+
+type memoryRoom struct {
+	log  *memory
+	sink func([]*proto.Publish)
+
+	mu       sync.Mutex
+	open     bool
+	messages []proto.Message
+	trimmed  uint64 // offsets up to it are gone
+	settings []byte
+	pending  []*proto.Publish
+	busy     bool
+	reads    int
+}
+
+func newMemory() *memory { return &memory{epoch: "e1", rooms: make(map[string]*memoryRoom)} }
+
+func (l *memory) Room(name string, sink func([]*proto.Publish)) (Stream, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.broken != nil {
+		return nil, l.broken
+	}
+	r := l.rooms[name]
+	if r == nil {
+		r = &memoryRoom{log: l}
+		l.rooms[name] = r
+	}
+	if r.open {
+		return nil, fmt.Errorf("room %q is open twice", name)
+	}
+	r.open, r.sink = true, sink
+	return r, nil
+}
+
+func (l *memory) set(change func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	change()
+}
+
+func (l *memory) state() (refuse, fail *proto.Error, broken error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.refuse, l.fail, l.broken
+}
+
+func (r *memoryRoom) Head() proto.Head {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h := proto.Head{Epoch: r.log.epoch, Offset: uint64(len(r.messages))}
+	if n := len(r.messages); n > 0 {
+		h.Time = r.messages[n-1].Time
+	}
+	return h
+}
+
+func (r *memoryRoom) Settings() []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.settings
+}
+
+func (r *memoryRoom) Append(p *proto.Publish) *proto.Error {
+	if refuse, _, _ := r.log.state(); refuse != nil {
+		return refuse
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pending = append(r.pending, p)
+	if !r.busy {
+		r.busy = true
+		go r.commit()
+	}
+	return nil
+}
+
+func (r *memoryRoom) commit() {
+	for {
+		r.mu.Lock()
+		batch := r.pending
+		r.pending = nil
+		if r.busy = len(batch) > 0; !r.busy {
+			r.mu.Unlock()
+			return
+		}
+		_, fail, _ := r.log.state()
+		for _, p := range batch {
+			if fail != nil {
+				p.Err = fail
+				continue
+			}
+			if p.Settings != nil {
+				r.settings = p.Settings
+			}
+			if p.SettingsOnly {
+				continue
+			}
+			p.Offset = uint64(len(r.messages)) + 1
+			p.Time = time.Now().UnixMicro()
+			if n := len(r.messages); n > 0 {
+				p.Time = max(p.Time, r.messages[n-1].Time+1)
+			}
+			p.ID = proto.NewMsgID(p.Time, p.Offset)
+			r.messages = append(r.messages, p.Message)
+		}
+		r.mu.Unlock()
+		r.sink(batch)
+	}
+}
+
+func (r *memoryRoom) Covers(pos proto.Position) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return pos.Epoch == r.log.epoch && pos.Offset <= uint64(len(r.messages)) && pos.Offset >= r.trimmed
+}
+
+func (r *memoryRoom) Read(rg proto.Range, visit func(*proto.Message) bool) error {
+	if _, _, broken := r.log.state(); broken != nil {
+		return broken
+	}
+	r.mu.Lock()
+	msgs := slices.Clone(r.messages[min(int(r.trimmed), len(r.messages)):])
+	r.reads++
+	r.mu.Unlock()
+	if rg.Reverse {
+		slices.Reverse(msgs)
+	}
+	n := 0
+	for i := range msgs {
+		m := &msgs[i]
+		if m.Offset <= rg.After || rg.Before > 0 && m.Offset >= rg.Before || m.Time < rg.From || rg.To > 0 && m.Time >= rg.To {
+			continue
+		}
+		if n++; !visit(m) || n == rg.Limit {
+			break
+		}
+	}
+	return nil
+}
+
+func (r *memoryRoom) Close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.open = false
+}
+
+// trim takes the messages up to the offset out of the log.
+func (l *memory) trim(room string, offset uint64) {
+	l.mu.Lock()
+	r := l.rooms[room]
+	l.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.trimmed = offset
+}
+
+// client is a Member with an outbox that empties only when the test reads it.
+type client struct {
+	user  string
+	codec proto.Codec
+	hub   *Hub
+	bound int
+
+	mu      sync.Mutex
+	out     []byte
+	refused bool
+	places  []*Membership
+	closed  *proto.Error
+	ended   int
+}
+
+func (c *client) UserID() string      { return c.user }
+func (c *client) Codec() proto.Codec  { return c.codec }
+func (c *client) Send(e *proto.Event) { c.Reply(proto.AppendEventFrame(nil, c.codec, e)) }
+
+func (c *client) Reply(frame []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out = append(c.out, frame...)
+}
+
+func (c *client) Deliver(frames []byte) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.out) > 0 && len(c.out)+len(frames) > c.bound {
+		c.refused = true
+		return false
+	}
+	c.out = append(c.out, frames...)
+	return true
+}
+
+func (c *client) Close(err *proto.Error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed == nil {
+		c.closed = err
+	}
+}
+
+func (c *client) Ended(*Membership) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended++
+}
+
+// event is what a client got, decoded.
+type event struct {
+	Type      string          `json:"type"`
+	ID        string          `json:"id"`
+	Room      string          `json:"room"`
+	To        string          `json:"to"`
+	From      string          `json:"from"`
+	MsgID     string          `json:"msgId"`
+	Offset    uint64          `json:"offset"`
+	Epoch     string          `json:"epoch"`
+	Recovered bool            `json:"recovered"`
+	Host      string          `json:"host"`
+	Members   int             `json:"members"`
+	Duplicate bool            `json:"duplicate"`
+	Code      string          `json:"code"`
+	Reason    string          `json:"reason"`
+	After     uint64          `json:"after"`
+	Next      json.RawMessage `json:"next"`
+	Content   json.RawMessage `json:"content"`
+	Key       string          `json:"key"`
+	Messages  []event         `json:"messages"`
+}
+
+// read takes everything out of the outbox, and lets the rooms go on.
+func (c *client) read(t *testing.T) []event {
+	t.Helper()
+	c.mu.Lock()
+	out, refused := c.out, c.refused
+	c.out, c.refused = nil, false
+	places := slices.Clone(c.places)
+	c.mu.Unlock()
+	events := decodeFrames(t, out)
+	if refused {
+		for _, ms := range places {
+			ms.Drained()
+		}
+	}
+	return events
+}
+
+// readAll reads until nothing comes any more.
+func (c *client) readAll(t *testing.T) (events []event) {
+	t.Helper()
+	for {
+		synctest.Wait()
+		got := c.read(t)
+		if len(got) == 0 {
+			return events
+		}
+		events = append(events, got...)
+	}
+}
+
+// decodeFrames splits unmasked text frames.
+func decodeFrames(t *testing.T, b []byte) []event {
+	t.Helper()
+	var events []event
+	for len(b) > 0 {
+		n, head := int(b[1]), 2
+		switch n {
+		case 126:
+			n, head = int(b[2])<<8|int(b[3]), 4
+		case 127:
+			n, head = int(b[6])<<24|int(b[7])<<16|int(b[8])<<8|int(b[9]), 10
+		}
+		var e event
+		dec := json.NewDecoder(bytes.NewReader(b[head : head+n]))
+		if err := dec.Decode(&e); err != nil {
+			t.Fatalf("frame %q: %v", b[head:head+n], err)
+		}
+		events = append(events, e)
+		b = b[head+n:]
+	}
+	return events
+}
+
+// house is a hub with what the tests need around it.
+type house struct {
+	t   *testing.T
+	hub *Hub
+	log *memory
+	ns  map[string]*proto.Namespace
+}
+
+func namespaces() []proto.Namespace {
+	def := proto.NewNamespace("default")
+	mem := proto.NewNamespace("mem")
+	mem.Durability = proto.Memory
+	shut := proto.NewNamespace("shut")
+	shut.Slow = proto.SlowClose
+	last := proto.NewNamespace("last")
+	last.Slow = proto.SlowConflate
+	return []proto.Namespace{def, mem, shut, last}
+}
+
+// newHouse starts a hub in a synctest bubble; it ends with the test.
+func newHouse(t *testing.T, log *memory) *house {
+	h := &house{t: t, log: log, ns: make(map[string]*proto.Namespace)}
+	h.hub = NewHub(Options{
+		Namespaces: namespaces(), Limits: proto.DefaultLimits(), Log: log,
+		Logger: slog.New(slog.DiscardHandler), Workers: 3,
+	})
+	return h
+}
+
+var testCodec = proto.NewJSON(func() *proto.Limits { l := proto.DefaultLimits(); return &l }())
+
+func (h *house) client(user string) *client {
+	return &client{user: user, codec: testCodec, hub: h.hub, bound: 256 << 10}
+}
+
+func (h *house) namespace(room string) *proto.Namespace {
+	ns, err := h.hub.Namespace("room", room)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return ns
+}
+
+func (h *house) join(c *client, room string, since proto.Since) *Membership {
+	ms := NewMembership(c, room)
+	c.mu.Lock()
+	c.places = append(c.places, ms)
+	c.mu.Unlock()
+	h.hub.Join(ms, h.namespace(room), JoinRequest{ID: "j", Since: since, MayCreate: true})
+	return ms
+}
+
+func (h *house) publish(c *client, ms *Membership, room, id, content string) {
+	h.hub.Publish(c, ms, room, h.namespace(room), Publication{ID: []byte(id), Content: []byte(content), MayCreate: true})
+}
+
+func (h *house) publishKeyed(c *client, ms *Membership, room, id, key, content string) {
+	h.hub.Publish(c, ms, room, h.namespace(room), Publication{ID: []byte(id), Key: []byte(key), Content: []byte(content), MayCreate: true})
+}
+
+func position(offset uint64, epoch string) proto.Since {
+	return proto.Since{Kind: proto.SincePosition, Offset: offset, Epoch: []byte(epoch)}
+}
+
+// offsets lists the offsets of the events of one type.
+func offsets(events []event, kind string) []uint64 {
+	var list []uint64
+	for _, e := range events {
+		if e.Type == kind {
+			list = append(list, e.Offset)
+		}
+	}
+	return list
+}
+
+func span(from, to uint64) []uint64 {
+	var list []uint64
+	for i := from; i <= to; i++ {
+		list = append(list, i)
+	}
+	return list
+}
+
+func first(t *testing.T, events []event, kind string) event {
+	t.Helper()
+	for _, e := range events {
+		if e.Type == kind {
+			return e
+		}
+	}
+	t.Fatalf("no %s among %d events: %.1000s", kind, len(events), fmt.Sprintf("%+v", events))
+	return event{}
+}
