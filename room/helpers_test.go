@@ -401,3 +401,6 @@ func first(t *testing.T, events []event, kind string) event {
 	t.Fatalf("no %s among %d events: %.1000s", kind, len(events), fmt.Sprintf("%+v", events))
 	return event{}
 }
+
+// nowForTest is a clock for tests outside a bubble.
+func nowForTest() time.Time { return time.Unix(1_700_000_000, 0) }

@@ -1,0 +1,100 @@
+package room
+
+import (
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"github.com/thronghq/throng/proto"
+)
+
+// counter is a Member that counts what is delivered to it.
+type counter struct {
+	delivered atomic.Int64
+	codec     proto.Codec
+	name      string
+}
+
+func (c *counter) UserID() string        { return c.name }
+func (c *counter) Codec() proto.Codec    { return c.codec }
+func (c *counter) Send(*proto.Event)     {}
+func (c *counter) Deliver(b []byte) bool { c.delivered.Add(int64(len(b))); return true }
+func (c *counter) Close(*proto.Error)    {}
+func (c *counter) Ended(*Membership)     {}
+
+func TestALargeRoomsMembersAllGetEachMessageOnce(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		const members, messages = 5*fanChunk + 77, 20
+		ana := h.client("ana")
+		a := h.join(ana, "r", proto.Since{})
+		all := make([]*client, members)
+		for i := range all {
+			all[i] = h.client(fmt.Sprint("u", i))
+			h.join(all[i], "r", proto.Since{})
+		}
+		for range messages {
+			h.publish(ana, a, "r", "", `"x"`)
+		}
+		synctest.Wait()
+		for _, c := range all {
+			if got := offsets(c.read(t), "message"); !slices.Equal(got, span(1, messages)) {
+				t.Fatalf("%s got %v", c.user, got)
+			}
+		}
+	})
+}
+
+// A delivery must not allocate: what a batch costs may not depend on how many
+// members get it.
+func TestDeliveryAllocatesNothingPerMember(t *testing.T) {
+	cost := func(members int) float64 {
+		h := &Hub{limits: proto.DefaultLimits(), now: nowForTest, fans: 1}
+		h.meters = newMeters(nil, h)
+		ns := proto.NewNamespace("default")
+		r := newRoom(h, "r", &ns)
+		for i := range members {
+			c := &counter{codec: testCodec, name: fmt.Sprint(i)}
+			ms := NewMembership(c, "r")
+			ms.room, ms.slot, ms.state = r, i, stateLive
+			r.members = append(r.members, ms)
+			r.countCodec(testCodec, 1)
+		}
+		r.ring.limit = 0
+		author := &counter{codec: testCodec}
+		return testing.AllocsPerRun(100, func() {
+			o := &outgoing{member: author}
+			o.Offset, o.Content, o.To, o.From = 1, []byte(`"x"`), "r", "ana"
+			o.Origin = o
+			r.fanOut([]op{{pub: &o.Publish}})
+		})
+	}
+	if few, many := cost(1), cost(1000); few != many {
+		t.Errorf("a batch to 1 member allocates %v times, to 1000 members %v times", few, many)
+	}
+}
+
+func BenchmarkFanOut(b *testing.B) {
+	h := &Hub{limits: proto.DefaultLimits(), now: nowForTest, fans: 1}
+	h.meters = newMeters(nil, h)
+	ns := proto.NewNamespace("default")
+	r := newRoom(h, "r", &ns)
+	const members = 1000
+	for i := range members {
+		ms := NewMembership(&counter{codec: testCodec}, "r")
+		ms.room, ms.slot, ms.state = r, i, stateLive
+		r.members = append(r.members, ms)
+		r.countCodec(testCodec, 1)
+	}
+	content := []byte(`"` + fmt.Sprintf("%0126d", 0) + `"`)
+	author := &counter{codec: testCodec}
+	b.ReportAllocs()
+	for b.Loop() {
+		o := &outgoing{member: author}
+		o.Offset, o.Content, o.To, o.From = 1, content, "r", "ana"
+		o.Origin = o
+		r.fanOut([]op{{pub: &o.Publish}})
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/members, "ns/delivery")
+}
