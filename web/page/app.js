@@ -82,7 +82,8 @@ class Session {
   #frame(frame) {
     switch (frame.type) {
       case "session":
-        this.#view.setUser(frame.userId, frame.limits?.message);
+        this.#room.setLimits(frame.limits);
+        this.#view.setUser(frame.userId, frame.limits.message);
         break;
       case "error":
         this.#view.toast(frame.reason);

@@ -22,14 +22,24 @@ export class List {
   #stuck = true; // the end is in sight and stays there
   #seen = 0; // the highest offset that has been in sight
   #scheduled = false;
+  #closed = new AbortController();
 
   constructor(timeline, scroller, list, handlers) {
     this.#timeline = timeline;
     this.#scroller = scroller;
     this.#list = list;
     this.#handlers = handlers;
-    scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    new ResizeObserver(() => this.#scrollToEnd()).observe(scroller);
+    const { signal } = this.#closed;
+    scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true, signal });
+    const observer = new ResizeObserver(() => this.#scrollToEnd());
+    observer.observe(scroller);
+    signal.addEventListener("abort", () => observer.disconnect());
+  }
+
+  // close leaves the document to another list.
+  close() {
+    this.#closed.abort();
+    this.#list.replaceChildren();
   }
 
   // refresh draws what changed, once a frame. A hidden page has no frames.
@@ -46,12 +56,13 @@ export class List {
 
   // toEnd shows the end and stays there.
   toEnd() {
-    this.#first = this.#last = null;
+    if (this.#last) this.#first = this.#last = null;
     this.#stuck = true;
     this.refresh();
   }
 
   #draw() {
+    if (this.#closed.signal.aborted) return;
     const timeline = this.#timeline;
     if (this.#stuck) timeline.trim();
     const [start, end] = this.#range();

@@ -8,7 +8,8 @@ export const PAGE = 60; // messages in one request for history
 
 const OUTBOX_MAX = 200; // messages that may wait to be acknowledged
 const RETRY_MS = 2_000; // before a command is sent again that may be, where the server names no time
-const KEY_TTL_MS = 9 * 60_000; // how long the server surely knows an idempotency key (it says 10 minutes)
+const KEY_TTL_MS = 10 * 60_000; // how long the server knows an idempotency key, where it does not say
+const KEY_MARGIN_MS = 60_000; // taken off that, for what a message spends under way
 
 // Close codes that blame a frame. What was under way then is not sent again
 // by itself, or one bad message would close each new link, too.
@@ -46,6 +47,7 @@ export class Room {
   #outbox = new Map(); // key → draft
   #retryTimer = 0;
   #lastTyping = 0;
+  #keyTtl = KEY_TTL_MS;
 
   constructor(connection, name, handlers) {
     this.#connection = connection;
@@ -90,6 +92,11 @@ export class Room {
     this.#checkLive();
   }
 
+  // setLimits takes the limits that the server told with the session.
+  setLimits(limits) {
+    this.#keyTtl = limits.keyTtl ?? KEY_TTL_MS;
+  }
+
   // disconnected is called when the link broke. It keeps what is unanswered.
   disconnected() {
     clearTimeout(this.#retryTimer);
@@ -97,7 +104,7 @@ export class Room {
   }
 
   leave() {
-    clearTimeout(this.#retryTimer);
+    this.disconnected();
     this.#connection.send({ type: "leave", room: this.#name });
   }
 
@@ -255,7 +262,7 @@ export class Room {
   #flush() {
     for (const draft of this.#outbox.values()) {
       if (draft.state === "failed") continue;
-      if (draft.sentAt && Date.now() - draft.sentAt > KEY_TTL_MS) {
+      if (draft.sentAt && Date.now() - draft.sentAt > this.#keyTtl - KEY_MARGIN_MS) {
         this.#failed(draft, "the connection was lost for too long to know whether this arrived");
         continue;
       }

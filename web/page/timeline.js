@@ -34,7 +34,7 @@ export class Timeline {
       sequence: this.#sequence++,
       from: message.from,
       own,
-      text: textOf(message.content),
+      text: textOf(message),
       time: message.timestamp,
       state: "done",
       reason: "",
@@ -135,8 +135,9 @@ function before(a, b) {
 }
 
 // textOf shows any content: this page writes strings, other clients may write
-// any JSON into the same room.
-function textOf(content) {
+// any JSON, or bytes, into the same room.
+export function textOf({ content, encoding }) {
+  if (encoding === "base64") return `${Math.floor((content.replace(/=+$/, "").length * 3) / 4)} bytes`;
   if (typeof content === "string") return content;
   if (typeof content?.text === "string") return content.text;
   return JSON.stringify(content);

@@ -2,7 +2,7 @@
 // what the room and the connection report, and hands on what the user does.
 
 import { List } from "/list.js";
-import { Timeline } from "/timeline.js";
+import { textOf, Timeline } from "/timeline.js";
 
 const TOAST_MS = 7_000;
 const TYPING_MS = 4_000;
@@ -46,7 +46,6 @@ export class View {
     });
     byId("room-name").textContent = room;
     byId("second").href = `/?room=${encodeURIComponent(room)}`;
-    byId("timeline").replaceChildren();
     this.#showPresence("");
     this.#setEdge("", false);
     this.#listen();
@@ -58,6 +57,7 @@ export class View {
   // close ends the view and leaves an empty page.
   close() {
     this.#listeners.abort();
+    this.#list.close();
     for (const timer of Object.values(this.#timers)) clearTimeout(timer);
     for (const timer of this.#typists.values()) clearTimeout(timer);
     byId("chat").hidden = true;
@@ -78,6 +78,9 @@ export class View {
       return;
     }
     this.#forgetTypists();
+    this.#members = 0; // not known
+    this.#showPresence("");
+    this.#announce("Offline");
     const tell = () => {
       const seconds = Math.max(0, Math.ceil((state.retryAt - Date.now()) / 1000));
       byId("state-text").textContent = `Offline, next try in ${seconds} s`;
@@ -88,7 +91,8 @@ export class View {
 
   setUser(user, contentMax) {
     this.#user = user;
-    if (contentMax) this.#contentMax = contentMax;
+    this.#contentMax = contentMax;
+    this.#showPresence("");
     this.#retitle();
   }
 
@@ -105,14 +109,18 @@ export class View {
   onJoined({ members, recovered, missed, resumed, at }) {
     this.#joined = true;
     this.#loading = !recovered; // the first page is on its way
-    this.#setEdge("", false);
+    this.#setEdge(this.#timeline.more === false ? this.#beginning() : "", false);
     this.#members = members;
-    this.#showPresence("");
     byId("text").disabled = false;
+    this.#showPresence("");
     if (!resumed) return;
-    if (!recovered) this.#notice("Reconnected: the history was reloaded", at);
-    else if (missed === 0) this.#notice("Reconnected: nothing was missed", at);
-    else this.#notice(`Reconnected: recovered ${missed === 1 ? "1 message" : `${missed} messages`}`, at);
+    const outcome = !recovered
+      ? "the history was reloaded"
+      : missed === 0
+        ? "nothing was missed"
+        : `recovered ${missed === 1 ? "1 message" : `${missed} messages`}`;
+    this.#showPresence(outcome); // the notice may have scrolled out of sight
+    this.#notice(`Reconnected: ${outcome}`, at);
   }
 
   onReset() {
@@ -140,8 +148,7 @@ export class View {
     this.#stopTyping(message.from);
     this.#changed();
     if (own) return;
-    const { text } = this.#timeline.items.findLast((item) => item.offset === message.offset);
-    this.#announce(`${message.from}: ${text}`);
+    this.#announce(`${message.from}: ${textOf(message)}`);
     if (document.hidden) {
       this.#unreadHidden++;
       this.#retitle();
@@ -298,9 +305,11 @@ export class View {
 
   #showPresence(passing) {
     clearTimeout(this.#timers.passing);
-    const people = this.#members === 1 ? "Only you" : `${this.#members} people`;
-    const line = byId("presence");
-    line.textContent = this.#members ? people + (passing && ` · ${passing}`) : "";
+    const parts = [`You are ${this.#user}`];
+    if (this.#members === 1) parts.push("nobody else is here");
+    if (this.#members > 1) parts.push(`${this.#members} people`);
+    if (passing) parts.push(passing);
+    byId("presence").textContent = parts.join(" · ");
     if (passing) this.#timers.passing = setTimeout(() => this.#showPresence(""), PASSING_MS);
   }
 

@@ -1,0 +1,48 @@
+package web_test
+
+import (
+	_ "embed"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/thronghq/throng/web"
+)
+
+//go:embed testdata/units.js
+var units string
+
+// The page's modules, each by itself, with no server but the one that serves
+// the files.
+func TestModules(t *testing.T) {
+	server := httptest.NewServer(web.Handler())
+	t.Cleanup(server.Close)
+	window := startBrowser(t).open("page", server.URL+"/")
+
+	type result struct {
+		Name  string `json:"name"`
+		Error string `json:"error"`
+	}
+	var results []result
+	window.eval(`(async () => {
+		const [connection, room, timeline] = await Promise.all(
+			["connection", "room", "timeline"].map((name) => import("/" + name + ".js")));
+		const tests = await (async () => {`+units+`})();
+		const results = [];
+		for (const [name, test] of Object.entries(tests)) {
+			let error = "";
+			try { await test(); } catch (thrown) { error = String(thrown.stack); }
+			results.push({name, error});
+		}
+		return results;
+	})()`, &results)
+	if len(results) < 10 {
+		t.Fatalf("only %d tests of the modules ran: %v", len(results), results)
+	}
+	for _, r := range results {
+		t.Run(r.Name, func(t *testing.T) {
+			if r.Error != "" {
+				t.Error(r.Error)
+			}
+		})
+	}
+}
