@@ -23,14 +23,18 @@ const (
 	exitConfig  = 78 // EX_CONFIG: the configuration is refused
 )
 
-// streams are where a command writes: its result, and everything else.
-type streams struct{ out, err io.Writer }
+// outside is what a command has of its process: the environment, and where it
+// writes its result and everything else.
+type outside struct {
+	environ  []string
+	out, err io.Writer
+}
 
 // command is one subcommand. Its run gets the arguments after its name.
 type command struct {
 	name    string
 	summary string
-	run     func(args []string, io streams) int
+	run     func(args []string, o outside) int
 }
 
 func commands() []command {
@@ -43,11 +47,11 @@ func commands() []command {
 }
 
 func main() {
-	os.Exit(run(os.Args[1:], streams{os.Stdout, os.Stderr}))
+	os.Exit(run(os.Args[1:], outside{os.Environ(), os.Stdout, os.Stderr}))
 }
 
 // run runs the subcommand that the arguments name and returns the exit code.
-func run(args []string, io streams) int {
+func run(args []string, o outside) int {
 	name := "serve"
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		name, args = args[0], args[1:]
@@ -60,15 +64,15 @@ func run(args []string, io streams) int {
 		}
 	}
 	if name == "help" {
-		printOverview(io.out)
+		printOverview(o.out)
 		return exitOK
 	}
 	for _, c := range commands() {
 		if c.name == name {
-			return c.run(args, io)
+			return c.run(args, o)
 		}
 	}
-	return usageError(io, "", fmt.Errorf("there is no command %q", name))
+	return usageError(o, "", fmt.Errorf("there is no command %q", name))
 }
 
 func printOverview(w io.Writer) {
@@ -90,34 +94,34 @@ func newFlagSet(name string) *pflag.FlagSet {
 // loadConfig parses the arguments of a command that takes no others than its
 // flags, and loads the configuration. Unless ok, the command is done and exits
 // with the code.
-func loadConfig(set *pflag.FlagSet, args []string, io streams, usage string) (cfg *config.Config, code int, ok bool) {
+func loadConfig(set *pflag.FlagSet, args []string, o outside, usage string) (cfg *config.Config, code int, ok bool) {
 	flags := config.AddFlags(set)
 	err := flags.Parse(args)
 	if errors.Is(err, pflag.ErrHelp) {
-		fmt.Fprint(io.out, usage)
+		fmt.Fprint(o.out, usage)
 		return nil, exitOK, false
 	}
 	if err == nil && set.NArg() > 0 {
 		err = fmt.Errorf("unexpected argument %q", set.Arg(0))
 	}
 	if err != nil {
-		return nil, usageError(io, set.Name(), err), false
+		return nil, usageError(o, set.Name(), err), false
 	}
-	cfg, err = flags.Load(os.Environ())
+	cfg, err = flags.Load(o.environ)
 	if err != nil {
-		fmt.Fprintf(io.err, "the configuration is refused:\n%v\n", err)
+		fmt.Fprintf(o.err, "the configuration is refused:\n%v\n", err)
 		return nil, exitConfig, false
 	}
 	return cfg, exitOK, true
 }
 
-func usageError(io streams, command string, err error) int {
+func usageError(o outside, command string, err error) int {
 	help := strings.TrimSpace("throng " + command)
-	fmt.Fprintf(io.err, "throng: %v; %s --help lists what there is\n", err, help)
+	fmt.Fprintf(o.err, "throng: %v; %s --help lists what there is\n", err, help)
 	return exitUsage
 }
 
-func failure(io streams, err error) int {
-	fmt.Fprintf(io.err, "throng: %v\n", err)
+func failure(o outside, err error) int {
+	fmt.Fprintf(o.err, "throng: %v\n", err)
 	return exitFailure
 }

@@ -14,8 +14,8 @@ import (
 
 // runServe serves until a signal asks for the end. A second signal ends the
 // process at once.
-func runServe(args []string, io streams) int {
-	cfg, code, ok := loadConfig(newFlagSet("serve"), args, io, serveUsage())
+func runServe(args []string, o outside) int {
+	cfg, code, ok := loadConfig(newFlagSet("serve"), args, o, serveUsage())
 	if !ok {
 		return code
 	}

@@ -15,31 +15,31 @@ import (
 const defaultTTL = 24 * time.Hour
 
 // runToken prints a token, and nothing else, on standard output.
-func runToken(args []string, io streams) int {
+func runToken(args []string, o outside) int {
 	set := newFlagSet("token")
 	user := set.String("user", "", "")
 	ttl := set.Duration("ttl", defaultTTL, "")
 	allow := set.StringArray("allow", nil, "")
-	cfg, code, ok := loadConfig(set, args, io, tokenUsage())
+	cfg, code, ok := loadConfig(set, args, o, tokenUsage())
 	if !ok {
 		return code
 	}
 	if *user == "" {
-		return usageError(io, "token", errors.New("--user is missing"))
+		return usageError(o, "token", errors.New("--user is missing"))
 	}
 	rules, err := parseRules(*allow)
 	if err != nil {
-		return usageError(io, "token", err)
+		return usageError(o, "token", err)
 	}
-	secret, err := signingSecret(cfg)
+	secret, err := existingSecret(cfg)
 	if err != nil {
-		return failure(io, err)
+		return failure(o, err)
 	}
 	token, err := auth.Sign(secret, *user, *ttl, auth.SignOptions{Rooms: rules})
 	if err != nil {
-		return failure(io, err)
+		return failure(o, err)
 	}
-	fmt.Fprintln(io.out, token)
+	fmt.Fprintln(o.out, token)
 	return exitOK
 }
 
@@ -84,9 +84,9 @@ func parseRules(texts []string) ([]auth.Rule, error) {
 	return rules, nil
 }
 
-// signingSecret returns the configured secret or, without one, that of the
+// existingSecret returns the configured secret or, without one, that of the
 // data directory, which the server makes when it first starts.
-func signingSecret(cfg *config.Config) ([]byte, error) {
+func existingSecret(cfg *config.Config) ([]byte, error) {
 	if secret := cfg.Auth.Secret(); secret != nil {
 		return secret, nil
 	}

@@ -6,10 +6,10 @@ import (
 	"github.com/thronghq/throng/internal/buildinfo"
 )
 
-func runVersion(args []string, io streams) int {
+func runVersion(args []string, o outside) int {
 	if len(args) > 0 {
-		return usageError(io, "", fmt.Errorf("unexpected argument %q", args[0]))
+		return usageError(o, "", fmt.Errorf("unexpected argument %q", args[0]))
 	}
-	fmt.Fprintln(io.out, buildinfo.String())
+	fmt.Fprintln(o.out, buildinfo.String())
 	return exitOK
 }

@@ -46,7 +46,7 @@ const (
 func keys(c *Config) []key {
 	return append([]key{
 		{name: "listen", value: listValue{&c.Listen, `addresses such as ":8080", "127.0.0.1:0" or "unix:/run/throng.sock"`, checkListen}, help: "where connections are accepted; without a host, on every address of the machine"},
-		{name: "data_dir", value: stringValue{at: &c.DataDir}, help: "where history, the secret and the control socket lie; created where it does not exist"},
+		{name: "data_dir", value: stringValue{at: &c.DataDir}, help: "where the history and the secret lie; created where it does not exist"},
 		{name: "dev", value: boolValue{&c.Dev}, help: "for trying out: listens on " + devListen + " unless listen is set, admits /ws?user=NAME without a token, enables the echo. Never on an address that others reach"},
 		{name: "origins", value: listValue{&c.Origins, `origins such as "https://example.org", or "*" for all`, checkOrigin}, help: "pages that browsers may connect from, beside those that this server serves itself"},
 		{name: "ping_interval", value: durationValue{&c.PingInterval, time.Second, time.Hour}, help: "how often a connection is pinged; one that is silent for two intervals, 60 s at the most, is closed"},
