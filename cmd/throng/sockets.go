@@ -1,0 +1,93 @@
+package main
+
+import (
+	"log/slog"
+	"net/http"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/gobwas/ws"
+
+	"github.com/thronghq/throng/internal/config"
+	"github.com/thronghq/throng/netio"
+	"github.com/thronghq/throng/proto"
+	"github.com/thronghq/throng/session"
+)
+
+// The paths that take WebSocket upgrades.
+const (
+	socketPath = "/ws"
+	echoPath   = "/echo"
+)
+
+func listen(cfg *config.Config, log *slog.Logger, set *metrics.Set, sessions *session.Manager, web http.Handler) (*netio.Server, error) {
+	h := sockets{sessions: sessions, limits: &cfg.Limits, echo: cfg.Echo.Enabled}
+	return netio.Listen(netio.Options{
+		Listen: cfg.Listen, Listeners: cfg.Net.Listeners, Pollers: cfg.Net.Pollers, Handler: h, HTTP: web,
+		UpgradePath: h.upgrades, Origins: cfg.Origins, Limits: cfg.Limits,
+		PingInterval: cfg.PingInterval, SendBuffer: cfg.Net.SendBuffer,
+		Logger: log, Metrics: set, MemoryBudget: int64(cfg.Memory()),
+	})
+}
+
+// sockets joins netio's connections to sessions, and serves the raw echo.
+type sockets struct {
+	sessions *session.Manager
+	limits   *proto.Limits
+	echo     bool
+}
+
+// echoState is what an echo connection has in place of a session.
+type echoState struct{}
+
+func (h sockets) upgrades(path string) bool {
+	return path == socketPath || h.echo && path == echoPath
+}
+
+// Upgrade implements netio.Handler.
+func (h sockets) Upgrade(r *netio.Request) (netio.Accept, *proto.Error) {
+	if r.Path == echoPath {
+		return netio.Accept{MaxMessage: h.limits.EchoMessage, MaxReplies: 2 * h.limits.EchoMessage, State: echoState{}}, nil
+	}
+	s, protocol, err := h.sessions.Accept(session.Handshake{Query: r.Query, Authorization: r.Authorization, Protocols: r.Protocols})
+	if err != nil {
+		return netio.Accept{}, err
+	}
+	return netio.Accept{Subprotocol: protocol, MaxMessage: h.limits.Message + h.limits.Envelope, State: s}, nil
+}
+
+// Open implements netio.Handler.
+func (sockets) Open(c *netio.Conn) {
+	if s, ok := c.State().(*session.Session); ok {
+		s.Open(c)
+	}
+}
+
+// Message implements netio.Handler.
+func (sockets) Message(c *netio.Conn, op ws.OpCode, payload []byte) {
+	if s, ok := c.State().(*session.Session); ok {
+		s.Message(op, payload)
+		return
+	}
+	c.Reply(netio.AppendFrame(make([]byte, 0, len(payload)+ws.MaxHeaderSize), op, payload))
+}
+
+// Drained implements netio.Handler.
+func (sockets) Drained(c *netio.Conn) {
+	if s, ok := c.State().(*session.Session); ok {
+		s.Drained()
+	}
+}
+
+// Expired implements netio.Handler.
+func (sockets) Expired(c *netio.Conn) {
+	if s, ok := c.State().(*session.Session); ok {
+		s.Expired()
+	}
+}
+
+// Closed implements netio.Handler.
+func (sockets) Closed(c *netio.Conn, _ netio.CloseCause) {
+	if s, ok := c.State().(*session.Session); ok {
+		s.Closed()
+	}
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/thronghq/throng/api"
+	"github.com/thronghq/throng/auth"
+	"github.com/thronghq/throng/internal/config"
+	"github.com/thronghq/throng/internal/systemd"
+	"github.com/thronghq/throng/netio"
+	"github.com/thronghq/throng/proto"
+	"github.com/thronghq/throng/room"
+	"github.com/thronghq/throng/session"
+	"github.com/thronghq/throng/storage"
+	"github.com/thronghq/throng/web"
+)
+
+// fatalGrace is how long clients are told to go when the log has failed.
+const fatalGrace = 2 * time.Second
+
+// serve wires the packages and serves until ctx ends, which drains, or until
+// the log fails, which is an error.
+func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+	descriptors, err := netio.RaiseDescriptorLimit()
+	if err != nil {
+		return err
+	}
+	scheduleProcessors(cfg)
+	set := metrics.NewSet()
+	secret, made, err := serverSecret(cfg)
+	if err != nil {
+		return err
+	}
+	failed := make(chan error, 1)
+	store, err := openStore(cfg, log, set, func(err error) { failed <- err })
+	if err != nil {
+		return err
+	}
+	hub := room.NewHub(room.Options{
+		Namespaces: cfg.Namespaces, Limits: cfg.Limits, Log: roomLog{store}, Logger: log, Metrics: set,
+	})
+	sessions := session.NewManager(session.Options{
+		Hub: hub, Verifier: auth.NewVerifier([][]byte{secret}, time.Now), Codecs: []proto.Codec{proto.NewJSON(&cfg.Limits)},
+		Limits: cfg.Limits, Heartbeat: cfg.PingInterval, Logger: log, Dev: cfg.Dev, Metrics: set,
+	})
+	n := &node{cfg: cfg, log: log, store: store, hub: hub, failed: failed, ended: make(chan error, 1)}
+	n.server, err = listen(cfg, log, set, sessions, api.Handler(api.Options{Ready: n.ready, Metrics: set, Page: web.Handler()}))
+	if err != nil {
+		return n.close(err)
+	}
+	go func() { n.ended <- n.server.Serve() }()
+	announce(os.Stdout, cfg, n.server.Addrs(), made)
+	log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.Any("addresses", addresses(n.server.Addrs())),
+		slog.Int("descriptors", descriptors), slog.Int("max_connections", n.server.MaxConnections()))
+	return n.run(ctx)
+}
+
+// node is the running server: what ends together, and in which order.
+type node struct {
+	cfg    *config.Config
+	log    *slog.Logger
+	store  *storage.Store
+	hub    *room.Hub
+	server *netio.Server
+
+	failed   chan error // the log's end, once
+	ended    chan error // what Serve returned
+	draining atomic.Bool
+}
+
+// ready says why the server should get no new clients, or nil.
+func (n *node) ready() *proto.Error {
+	err := n.store.Healthy()
+	switch {
+	case n.draining.Load():
+		return proto.ErrShuttingDown.New()
+	case errors.Is(err, proto.ErrStorageFull):
+		return proto.ErrStorageFull.New()
+	case err != nil:
+		return proto.ErrStorage.New()
+	}
+	return nil
+}
+
+// run waits for the end and brings it about.
+func (n *node) run(ctx context.Context) error {
+	n.notify(ctx, systemd.Ready)
+	select {
+	case err := <-n.failed:
+		// Nothing can be acknowledged any more, and the store cannot be
+		// closed: the process ends, and its next start recovers.
+		if err := n.shutdown(ctx, fatalGrace); err != nil {
+			n.log.LogAttrs(ctx, slog.LevelWarn, "not all clients could be told", slog.Any("error", err))
+		}
+		return fmt.Errorf("the log failed, and the process with it: %w", err)
+	case err := <-n.ended:
+		return n.close(err)
+	case <-ctx.Done():
+	}
+	n.notify(ctx, systemd.Stopping)
+	n.log.LogAttrs(ctx, slog.LevelInfo, "draining",
+		slog.Int("connections", n.server.Connections()), slog.Duration("within", n.cfg.DrainTimeout))
+	return n.close(n.shutdown(ctx, n.cfg.DrainTimeout))
+}
+
+// shutdown tells all clients to go and waits until they have, within the given
+// time. The end of ctx, which brought it here, does not cut that short.
+func (n *node) shutdown(ctx context.Context, within time.Duration) error {
+	n.draining.Store(true)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
+	defer cancel()
+	return n.server.Shutdown(ctx)
+}
+
+// close ends the rooms and the store after the last connection. It returns the
+// first thing that went wrong, err before all.
+func (n *node) close(err error) error {
+	n.hub.Close()
+	if closeErr := n.store.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+func (n *node) notify(ctx context.Context, state string) {
+	if err := systemd.Notify(state); err != nil {
+		n.log.LogAttrs(ctx, slog.LevelWarn, "the service manager was not told", slog.String("state", state), slog.Any("error", err))
+	}
+}
+
+// scheduleProcessors gives Go's scheduler a processor for each poller beside the
+// cores, unless the environment says how many.
+func scheduleProcessors(cfg *config.Config) {
+	if os.Getenv("GOMAXPROCS") != "" {
+		return
+	}
+	cores := runtime.GOMAXPROCS(0)
+	pollers := cfg.Net.Pollers
+	if pollers == 0 {
+		pollers = cores
+	}
+	runtime.GOMAXPROCS(netio.Processors(cores, pollers))
+}
+
+// serverSecret returns the key that tokens are verified with: the configured
+// one, or the data directory's own, which is made where there is none.
+func serverSecret(cfg *config.Config) (secret []byte, made bool, err error) {
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return nil, false, err
+	}
+	if secret := cfg.Auth.Secret(); secret != nil {
+		return secret, false, nil
+	}
+	secret, _, err = auth.LoadOrCreateSecret(cfg.DataDir)
+	return secret, true, err
+}
+
+func openStore(cfg *config.Config, log *slog.Logger, set *metrics.Set, fatal func(error)) (*storage.Store, error) {
+	var durable []proto.Namespace
+	for _, ns := range cfg.Namespaces {
+		if ns.Durability != proto.Memory {
+			durable = append(durable, ns)
+		}
+	}
+	return storage.Open(filepath.Join(cfg.DataDir, "store"), storage.Options{
+		Namespaces: durable, Logger: log, Metrics: set, CacheBytes: int64(cfg.Storage.Cache),
+		SyncInterval: cfg.Storage.SyncInterval, MinFree: uint64(cfg.Storage.MinFree), Fatal: fatal,
+	})
+}
+
+// roomLog is the store as the rooms see it.
+type roomLog struct{ store *storage.Store }
+
+func (l roomLog) Room(name string, sink func([]*proto.Publish)) (room.Stream, error) {
+	return l.store.Room(name, sink)
+}
