@@ -1,8 +1,9 @@
 # make help lists the targets.
 
-PREFIX  ?= /usr/local
-DESTDIR ?=
-UNITDIR ?= $(PREFIX)/lib/systemd/system
+PREFIX     ?= /usr/local
+SYSCONFDIR ?= /etc
+UNITDIR    ?= $(PREFIX)/lib/systemd/system
+DESTDIR    ?=
 
 # The version of a release is its tag; a tree without git is a development
 # build. VERSION=v1.2.3 on the command line says otherwise.
@@ -44,6 +45,20 @@ test: tools lint ## everything: the race detector, fuzzing, the browser, kill -9
 .PHONY: tools
 tools:
 	.ci/tools
+
+.PHONY: install
+install: build ## install binary, unit and configuration (PREFIX, DESTDIR); as root it creates the user
+	install -D -m 755 bin/throng '$(DESTDIR)$(PREFIX)/bin/throng'
+	install -d '$(DESTDIR)$(UNITDIR)'
+	sed 's|^ExecStart=/usr/local/|ExecStart=$(PREFIX)/|' deploy/throng.service >'$(DESTDIR)$(UNITDIR)/throng.service'
+	chmod 644 '$(DESTDIR)$(UNITDIR)/throng.service'
+	test -e '$(DESTDIR)$(SYSCONFDIR)/throng/throng.toml' || \
+		install -D -m 644 deploy/throng.toml '$(DESTDIR)$(SYSCONFDIR)/throng/throng.toml'
+	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" -eq 0 ]; then \
+		deploy/create-user && \
+		if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi && \
+		echo 'installed; now: systemctl enable --now throng'; \
+	fi
 
 .PHONY: clean
 clean: ## remove what make builds
