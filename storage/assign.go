@@ -127,7 +127,7 @@ func (c *committer) appendMeta(b *pebble.Batch, r *Room, clean bool) {
 	}
 	m := &c.metaScratch
 	*m = meta{
-		room: r.id, birth: r.birth, last: r.tail, floor: r.floor, clean: clean, sync: r.sync,
+		room: r.id, birth: r.birth, last: r.tail, floor: r.floor, clean: clean,
 		segments: r.segments, epochs: r.epochs, settings: r.settings,
 	}
 	c.scratch = appendMeta(c.scratch[:0], m)

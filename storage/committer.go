@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -33,6 +34,10 @@ const maxBatchMessages = 4096
 
 // maxFlights bounds the sync batches that wait for their fsync.
 const maxFlights = 256
+
+// batchOverhead is what a batch takes beside what the queue counts for its
+// publishes, which is about what their keys and records take.
+const batchOverhead = 4 << 10
 
 // clockStep is how exactly the store remembers its newest time, in µs.
 const clockStep = int64(time.Second / time.Microsecond)
@@ -109,13 +114,16 @@ func (c *committer) commit(ops []op) {
 	if err := c.refusal(); err != nil {
 		f.fail(err)
 	}
-	f.batch = s.db.NewBatchWithSize(f.bytes + 128*f.messages)
-	ownSync := c.encode(f)
-	if f.batch.Empty() {
-		_ = f.batch.Close()
-		f.batch = nil
-	} else if err := c.apply(f, ownSync); err != nil {
-		s.fail(err)
+	ownSync := f.hasSync()
+	if s.failure() == nil {
+		f.batch = s.db.NewBatchWithSize(batchOverhead + f.bytes)
+		c.encode(f)
+		if f.batch.Empty() {
+			_ = f.batch.Close()
+			f.batch = nil
+		} else if err := c.apply(f, ownSync); err != nil {
+			s.fail(err)
+		}
 	}
 	if s.failure() != nil {
 		f.fail(proto.ErrStorage.New())
@@ -182,14 +190,17 @@ func (f *flight) fail(err *proto.Error) {
 	}
 }
 
-// encode gives the publishes their places and fills the batch. It reports
-// whether a sync room takes part.
-func (c *committer) encode(f *flight) (ownSync bool) {
+// hasSync reports whether a sync room takes part.
+func (f *flight) hasSync() bool {
+	return slices.ContainsFunc(f.rooms, func(r *Room) bool { return r.sync })
+}
+
+// encode gives the publishes their places and fills the batch.
+func (c *committer) encode(f *flight) {
 	now := c.s.clock.micros()
 	newest := int64(0)
 	for i := range f.deliveries {
 		d := &f.deliveries[i]
-		ownSync = ownSync || d.room.sync
 		if len(d.pubs) > 0 && d.pubs[0].Err == nil {
 			c.appendRoom(f.batch, d, now)
 			newest = max(newest, d.room.tail.time)
@@ -204,7 +215,6 @@ func (c *committer) encode(f *flight) (ownSync bool) {
 		c.scratch = binary.BigEndian.AppendUint64(c.scratch[:0], uint64(newest))
 		c.set(f.batch, keyClock, c.scratch)
 	}
-	return ownSync
 }
 
 // set puts a record into the batch. A batch in memory takes everything; an

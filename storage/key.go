@@ -11,6 +11,7 @@ const (
 	prefixStore = 0x00 // the store's own records
 	prefixClass = 0x01 // retention classes, by number
 	prefixRoom  = 0x02 // rooms, by name
+	prefixSpace = 0x03 // namespaces, by name
 	firstClass  = 0x80
 )
 
@@ -68,6 +69,11 @@ func appendBucketKey(dst []byte, class byte, bucket uint32) []byte {
 }
 
 func appendClassKey(dst []byte, class byte) []byte { return append(dst, prefixClass, class) }
+
+func appendNamespaceKey(dst []byte, name string) []byte {
+	dst = append(dst, prefixSpace)
+	return append(dst, name...)
+}
 
 func appendRoomKey(dst []byte, name string) []byte {
 	dst = append(dst, prefixRoom)

@@ -14,7 +14,6 @@ type meta struct {
 	last  place  // the newest message when this was written
 	floor uint64 // no offset below it can be read, however much the namespace keeps
 	clean bool   // last is the room's newest message; otherwise look in its bucket
-	sync  bool   // the room's appends since the wake were acknowledged after an fsync
 
 	segments []segment // where the messages stand, oldest first, at least one
 	epochs   []epoch   // oldest first, at least one
@@ -44,9 +43,8 @@ type epoch struct {
 const (
 	metaVersion     = 1
 	metaClean       = 0x01
-	metaSync        = 0x02
-	metaHasSettings = 0x04
-	metaFlags       = metaClean | metaSync | metaHasSettings
+	metaHasSettings = 0x02
+	metaFlags       = metaClean | metaHasSettings
 )
 
 var errBadMeta = errors.New("storage: a room's record is damaged")
@@ -56,9 +54,6 @@ func appendMeta(dst []byte, m *meta) []byte {
 	first := byte(metaVersion << 4)
 	if m.clean {
 		first |= metaClean
-	}
-	if m.sync {
-		first |= metaSync
 	}
 	if m.settings != nil {
 		first |= metaHasSettings
@@ -89,7 +84,6 @@ func decodeMeta(b []byte) (*meta, error) {
 	}
 	m := &meta{
 		clean: b[0]&metaClean != 0,
-		sync:  b[0]&metaSync != 0,
 		birth: binary.BigEndian.Uint64(b[1:]),
 	}
 	hasSettings := b[0]&metaHasSettings != 0

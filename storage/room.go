@@ -28,7 +28,7 @@ type Room struct {
 	// Owned by the committer.
 	id       uint64    // 0 until something is stored
 	tail     place     // the newest message that has a place
-	unclean  bool      // the record on disk says that it may be out of date
+	unclean  bool      // the record has been written since the wake, and may be out of date
 	bucket   uint32    // of the newest message, in the newest segment's class
 	settings []byte    // newest
 	trim     trimState // physical trimming
@@ -137,7 +137,7 @@ func (r *Room) wake() error {
 	}
 	r.id, r.birth, r.floor = m.room, m.birth, m.floor
 	r.segments, r.settings, r.woken = m.segments, m.settings, m.settings
-	r.tail, r.unclean = m.last, !m.clean
+	r.tail = m.last
 	lost := false
 	if !m.clean {
 		if r.tail, lost, err = s.findTail(m); err != nil {
@@ -150,7 +150,7 @@ func (r *Room) wake() error {
 	r.head = r.tail
 	r.bucket = s.classes[r.segments[len(r.segments)-1].class].bucket(r.tail.time)
 	epochs := m.epochs
-	if lost || r.newLife(m) {
+	if lost || r.newLife(epochs[len(epochs)-1].generation) {
 		first, err := r.lowest()
 		if err != nil {
 			return err
@@ -167,14 +167,17 @@ func (r *Room) beginLife(epochs []epoch) {
 }
 
 // newLife reports whether messages that readers saw may have been lost since
-// the room's newest epoch began. What a sync room showed stood on the disk, so
-// that only a restore takes some of it back.
-func (r *Room) newLife(m *meta) bool {
-	newest := m.epochs[len(m.epochs)-1].generation
-	if r.sync && m.sync {
-		return newest < r.store.restored
+// the room's newest epoch began. What a sync room showed stood on the disk: only
+// a restore takes some of it back, or a stop while its namespace was async.
+func (r *Room) newLife(newest uint64) bool {
+	switch s := r.store; {
+	case newest >= s.generation:
+		return false
+	case r.sync:
+		return newest < s.restored || newest <= r.namespace.asyncUntil
+	default:
+		return true
 	}
-	return newest < r.store.generation
 }
 
 // findTail returns the newest message of a room whose record may be out of

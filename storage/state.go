@@ -51,6 +51,27 @@ func decodeState(b []byte) (storeState, error) {
 	return s, nil
 }
 
+const namespaceVersion = 1
+
+var errBadNamespace = errors.New("storage: a namespace's record is damaged")
+
+// appendNamespace appends a namespace's record: the last generation of the store
+// in which its rooms were async.
+func appendNamespace(dst []byte, asyncUntil uint64) []byte {
+	return binary.AppendUvarint(append(dst, namespaceVersion<<4), asyncUntil)
+}
+
+func decodeNamespace(b []byte) (asyncUntil uint64, err error) {
+	if len(b) == 0 || b[0] != namespaceVersion<<4 {
+		return 0, errBadNamespace
+	}
+	r := metaReader{rest: b[1:], ok: true}
+	if asyncUntil = r.uvarint(); !r.ok || len(r.rest) > 0 {
+		return 0, errBadNamespace
+	}
+	return asyncUntil, nil
+}
+
 // class is a retention class: messages that are kept equally long stand
 // together, in buckets of time that are removed as a whole. Numbers are never
 // given a second meaning.

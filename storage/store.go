@@ -53,7 +53,8 @@ type Store struct {
 // namespace is what the store needs of a namespace.
 type namespace struct {
 	proto.Namespace
-	class class
+	class      class
+	asyncUntil uint64 // the last generation in which it was async, 0 for none
 }
 
 // Open opens the store in dir, and creates it where there is none. One process
@@ -181,7 +182,8 @@ func (s *Store) load() (*committer, error) {
 	}, nil
 }
 
-// loadNamespaces gives each namespace its retention class.
+// loadNamespaces gives each namespace its retention class, and notes which are
+// async in this generation.
 func (s *Store) loadNamespaces(batch *pebble.Batch) error {
 	s.namespaces = make(map[string]*namespace, len(s.opts.Namespaces))
 	for _, n := range s.opts.Namespaces {
@@ -194,7 +196,18 @@ func (s *Store) loadNamespaces(batch *pebble.Batch) error {
 				return err
 			}
 		}
-		s.namespaces[n.Name] = &namespace{Namespace: n, class: c}
+		key := appendNamespaceKey(nil, n.Name)
+		asyncUntil, err := getRecord(s.db, key, decodeNamespace)
+		if err != nil && !errors.Is(err, pebble.ErrNotFound) {
+			return err
+		}
+		if n.Durability == proto.Async && asyncUntil != s.generation {
+			asyncUntil = s.generation
+			if err := batch.Set(key, appendNamespace(nil, asyncUntil), nil); err != nil {
+				return err
+			}
+		}
+		s.namespaces[n.Name] = &namespace{Namespace: n, class: c, asyncUntil: asyncUntil}
 	}
 	return nil
 }

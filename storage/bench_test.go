@@ -1,0 +1,133 @@
+package storage
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/thronghq/throng/proto"
+)
+
+// payload is what the benchmarks write: 128 bytes.
+var payload = make([]byte, 128)
+
+// BenchmarkAppend measures messages through the store, from Append to the sink,
+// over 1,000 rooms, with thousands on their way at any time.
+func BenchmarkAppend(b *testing.B) {
+	for _, ns := range []string{"room", "safe:room"} {
+		b.Run(proto.NamespaceOf(ns), func(b *testing.B) { benchmarkAppend(b, ns, 1000, 8192) })
+	}
+}
+
+func benchmarkAppend(b *testing.B, prefix string, rooms, window int) {
+	o := testOptions(nil, nil)
+	o.Now = time.Now
+	s, err := Open(b.TempDir(), o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	free := make(chan *proto.Publish, window)
+	for range window {
+		free <- &proto.Publish{}
+	}
+	var failed sync.Once
+	sink := func(pubs []*proto.Publish) {
+		for _, p := range pubs {
+			if p.Err != nil {
+				failed.Do(func() { b.Error(p.Err) })
+			}
+			free <- p
+		}
+	}
+	open := make([]*Room, rooms)
+	for i := range open {
+		if open[i], err = s.Room(fmt.Sprint(prefix, i), sink); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.SetBytes(int64(len(payload)))
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		p := <-free
+		*p = proto.Publish{Message: proto.Message{From: "0123456789abcdef", Content: payload}}
+		if err := open[i%rooms].Append(p); err != nil {
+			b.Fatal(err)
+		}
+		i++
+	}
+	for range window {
+		<-free
+	}
+	b.StopTimer()
+	mustClose(b, s)
+}
+
+// BenchmarkPlainFile is the floor: the same bytes appended to a file in batches
+// of 256, without a sync.
+func BenchmarkPlainFile(b *testing.B) {
+	f, err := os.Create(filepath.Join(b.TempDir(), "plain"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	record := make([]byte, 0, 256*(messageKeyLen+32+len(payload)))
+	m := proto.Message{From: "0123456789abcdef", Content: payload}
+	b.SetBytes(int64(len(payload)))
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		record = appendMessageKey(record, messageKey{class: firstClass, room: 1, time: 1, offset: 1})
+		record = appendRecord(record, &m, 1)
+		if n++; n%256 == 0 {
+			if _, err := f.Write(record); err != nil {
+				b.Fatal(err)
+			}
+			record = record[:0]
+		}
+	}
+}
+
+// BenchmarkRead measures reads of a hot room: the newest 50 messages, and 50
+// after an offset with and without the hint of its time.
+func BenchmarkRead(b *testing.B) {
+	o := testOptions(nil, nil)
+	o.Now = time.Now
+	s, err := Open(b.TempDir(), o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	m := join(b, s, "lobby")
+	for i := range 8000 {
+		m.push(publish(string(payload)))
+		if i%100 == 99 {
+			m.wait()
+			runtime.Gosched()
+		}
+	}
+	middle := m.read(proto.Range{After: 3999, Limit: 1})[0]
+	for _, c := range []struct {
+		name string
+		rg   proto.Range
+	}{
+		{"Last50", proto.Range{Limit: 50, Reverse: true}},
+		{"AfterOffset", proto.Range{After: 4000, Limit: 50}},
+		{"AfterHint", proto.Range{After: 4000, Hint: middle.Time, Limit: 50}},
+		{"FromTime", proto.Range{From: middle.Time, Limit: 50}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				n := 0
+				if err := m.Read(c.rg, func(*proto.Message) bool { n++; return true }); err != nil || n != 50 {
+					b.Fatal(n, err)
+				}
+			}
+		})
+	}
+	mustClose(b, s)
+}
