@@ -16,6 +16,7 @@ type Options struct {
 	Ready   func() *proto.Error // nil while the server takes connections and publishes
 	Metrics *metrics.Set
 	Page    http.Handler // everything that is not the API's
+	Sockets []string     // the paths that take WebSocket upgrades
 }
 
 // Handler serves /healthz, /readyz, /metrics and the page.
@@ -36,6 +37,12 @@ func Handler(o Options) http.Handler {
 		o.Metrics.WritePrometheus(w)
 		metrics.WriteProcessMetrics(w)
 	})
+	for _, path := range o.Sockets {
+		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Upgrade", "websocket")
+			writeError(w, proto.ErrBadHandshake.With("%s takes WebSocket upgrades only", path))
+		})
+	}
 	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
 		writeError(w, proto.ErrNotFound.With("there is nothing at %.100q", r.URL.Path))
 	})

@@ -54,7 +54,9 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 		Limits: cfg.Limits, Heartbeat: cfg.PingInterval, Logger: log, Dev: cfg.Dev, Metrics: set,
 	})
 	n := &node{cfg: cfg, log: log, store: store, hub: hub, failed: failed, ended: make(chan error, 1)}
-	n.server, err = listen(cfg, log, set, sessions, api.Handler(api.Options{Ready: n.ready, Metrics: set, Page: web.Handler()}))
+	n.server, err = listen(cfg, log, set, sessions, api.Handler(api.Options{
+		Ready: n.ready, Metrics: set, Page: web.Handler(), Sockets: []string{socketPath, echoPath},
+	}))
 	if err != nil {
 		return n.close(err)
 	}
