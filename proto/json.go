@@ -198,8 +198,8 @@ func nestsDeeper(payload []byte, limit int) bool {
 	return false
 }
 
-// UnknownCommand is the error for a type that the server does not serve.
-func UnknownCommand(name []byte) *Error {
+// unknownCommand is the error for a type that the server does not serve.
+func unknownCommand(name []byte) *Error {
 	return ErrUnknownType.With("type %q is not known; known are %s", shorten(name), servedCommands)
 }
 

@@ -65,7 +65,7 @@ func (v *values) command() {
 	case CmdPing:
 		cmd.Timestamp = int64(v.requiredInteger(fieldTimestamp, 0, MaxSafeInteger))
 	default:
-		v.fail(UnknownCommand(name))
+		v.fail(unknownCommand(name))
 	}
 }
 
