@@ -10,13 +10,20 @@ import (
 )
 
 // NewLogger returns a logger that writes lines of the given level and above to
-// w, as text or as JSON, one object a line. It may be used from any goroutine.
+// w, as text or as JSON, one object a line; durations are written as in 1m30s
+// in both. It may be used from any goroutine.
 func NewLogger(w io.Writer, level slog.Level, text bool) *slog.Logger {
-	options := &slog.HandlerOptions{Level: level}
 	if text {
-		return slog.New(slog.NewTextHandler(w, options))
+		return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 	}
-	return slog.New(slog.NewJSONHandler(w, options))
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: durationAsText}))
+}
+
+func durationAsText(_ []string, attr slog.Attr) slog.Attr {
+	if attr.Value.Kind() == slog.KindDuration {
+		attr.Value = slog.StringValue(attr.Value.Duration().String())
+	}
+	return attr
 }
 
 // IsTerminal reports whether a person is likely to read what is written to the

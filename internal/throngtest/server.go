@@ -1,15 +1,12 @@
 package throngtest
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"net/url"
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -150,6 +147,15 @@ func (s *Server) Stdout() string { return s.process.stdout.String() }
 // Stderr returns what the running server has written to standard error.
 func (s *Server) Stderr() string { return s.process.stderr.String() }
 
+// Output returns what all lives of the server wrote to standard error.
+func (s *Server) Output() string {
+	var all strings.Builder
+	for _, p := range s.lives {
+		all.WriteString(p.stderr.String())
+	}
+	return all.String()
+}
+
 // AwaitStderr waits until the running server writes a line with the text to
 // standard error, or has done so already.
 func (s *Server) AwaitStderr(text string) {
@@ -232,61 +238,4 @@ func foreignEnv(environ []string) []string {
 		}
 	}
 	return kept
-}
-
-// output keeps what a process writes and lets one wait for a line.
-type output struct {
-	mu    sync.Mutex
-	text  bytes.Buffer
-	grown chan struct{} // closed and replaced at each write
-}
-
-func newOutput() *output { return &output{grown: make(chan struct{})} }
-
-// Write implements io.Writer for the process's pipe.
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	close(o.grown)
-	o.grown = make(chan struct{})
-	return o.text.Write(p)
-}
-
-// String returns all that was written so far.
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
-// await returns what follows the text in the first whole line that holds it.
-func (o *output) await(ctx context.Context, exited <-chan struct{}, text string) (string, error) {
-	for {
-		o.mu.Lock()
-		written, grown := o.text.String(), o.grown
-		o.mu.Unlock()
-		if rest, ok := findLine(written, text); ok {
-			return rest, nil
-		}
-		select {
-		case <-grown:
-		case <-exited:
-			if rest, ok := findLine(o.String(), text); ok {
-				return rest, nil
-			}
-			return "", errors.New("the process ended")
-		case <-ctx.Done():
-			return "", ctx.Err()
-		}
-	}
-}
-
-func findLine(written, text string) (rest string, ok bool) {
-	end := strings.LastIndexByte(written, '\n')
-	for lines := bufio.NewScanner(strings.NewReader(written[:end+1])); lines.Scan(); {
-		if _, rest, ok := strings.Cut(lines.Text(), text); ok {
-			return rest, true
-		}
-	}
-	return "", false
 }
