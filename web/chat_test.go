@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -113,6 +112,7 @@ func TestKillInTheMiddleOfTheChat(t *testing.T) {
 			field.value = "chatter " + left;
 			document.getElementById("composer").requestSubmit();
 			if (--left > 0) requestAnimationFrame(speak);
+			else document.body.dataset.spoken = "";
 		};
 		speak();
 	})()`, each)
@@ -122,6 +122,7 @@ func TestKillInTheMiddleOfTheChat(t *testing.T) {
 	server.Kill()
 	ana.awaitText("#state", "Offline, next try in")
 	bob.awaitText("#state", "Offline, next try in")
+	ana.await(`"spoken" in document.body.dataset`)
 	ana.say("written while the server is gone")
 	ana.await(`document.querySelector("#timeline .own[data-state=waiting]")`)
 	server.Restart()
@@ -281,12 +282,11 @@ func TestErrorsAreShown(t *testing.T) {
 	ana.awaitText("#enter-error", "token")
 	ana.await(`document.getElementById("token").value === ""`)
 
-	command := exec.Command(throngtest.Build(t), "token", "--user", "ana", "--ttl", "1h", "--data-dir", server.DataDir)
-	output, err := command.Output()
-	if err != nil {
-		t.Fatalf("throng token: %v", err)
+	code, token, complaint := throngtest.Run(t, nil, "token", "--user", "ana", "--ttl", "1h", "--data-dir", server.DataDir)
+	if code != 0 {
+		t.Fatalf("throng token: exit code %d: %s", code, complaint)
 	}
-	ana.do(chromedp.SetValue(chromedp.CSS("#token"), strings.TrimSpace(string(output))))
+	ana.do(chromedp.SetValue(chromedp.CSS("#token"), strings.TrimSpace(token)))
 	ana.do(chromedp.Focus(chromedp.CSS("#token")))
 	ana.enter()
 	ana.awaitOnline()

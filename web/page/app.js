@@ -5,6 +5,8 @@ import { Connection } from "/connection.js";
 import { Room } from "/room.js";
 import { View } from "/view.js";
 
+const RECOUNT_MS = 5_000; // between two looks at who is there, while someone looks at the page
+
 const byId = (id) => document.getElementById(id);
 
 // Codes that a token, or another one, may cure.
@@ -18,6 +20,7 @@ class Session {
   #room;
   #view;
   #token;
+  #recount;
 
   constructor(name, room, token) {
     this.#token = token;
@@ -55,6 +58,9 @@ class Session {
       onClosed: (reason) => this.#view.onClosed(reason),
     });
     this.#connection.connect();
+    this.#recount = setInterval(() => {
+      if (!document.hidden) this.#room.recount();
+    }, RECOUNT_MS);
   }
 
   // reconnect tries again at once, if there is no link.
@@ -63,6 +69,7 @@ class Session {
   }
 
   close() {
+    clearInterval(this.#recount);
     this.#room.leave();
     this.#connection.close();
     this.#view.close();

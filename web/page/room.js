@@ -48,6 +48,7 @@ export class Room {
   #retryTimer = 0;
   #lastTyping = 0;
   #keyTtl = KEY_TTL_MS;
+  #membersPushed = false; // the server tells of members by itself
 
   constructor(connection, name, handlers) {
     this.#connection = connection;
@@ -101,6 +102,22 @@ export class Room {
   disconnected() {
     clearTimeout(this.#retryTimer);
     this.#joined = this.#live = false;
+  }
+
+  // recount asks how many users are in the room, where the server does not tell
+  // of changes by itself. Joining again from the position says so in its reply:
+  // it restarts the stream where it stands, and nothing is missed or repeated.
+  async recount() {
+    if (!this.#live || this.#membersPushed) return;
+    let joined;
+    try {
+      joined = await this.#connection.request({ type: "join", room: this.#name, since: this.#position });
+    } catch (error) {
+      if (error instanceof Disconnected || error instanceof ServerError) return; // the next join deals with it
+      throw error;
+    }
+    if (joined.recovered) this.#handlers.onMembers(joined.members, null, null);
+    else this.join();
   }
 
   leave() {
@@ -172,12 +189,15 @@ export class Room {
         if (frame.to === this.#name) this.#message(frame);
         break;
       case "member_joined":
+        this.#membersPushed = true;
         this.#handlers.onMembers(frame.members, frame.userId, null);
         break;
       case "member_left":
+        this.#membersPushed = true;
         this.#handlers.onMembers(frame.members, null, frame.userId);
         break;
       case "member_count":
+        this.#membersPushed = true;
         this.#handlers.onMembers(frame.members, null, null);
         break;
       case "lag":

@@ -169,6 +169,7 @@ export class View {
   }
 
   onMembers(count, joined, left) {
+    if (count === this.#members && !joined && !left) return;
     this.#members = count;
     if (left) this.#stopTyping(left);
     this.#showPresence(joined ? `${joined} joined` : left ? `${left} left` : "");
@@ -225,7 +226,7 @@ export class View {
 
   #say() {
     const field = byId("text");
-    const text = field.value.trim();
+    const text = field.value.trim().toWellFormed(); // half a character is no JSON
     if (!text || field.disabled || this.#excess(text) > 0) return;
     if (!this.#actions.say(text)) {
       this.toast("Too many messages are waiting to be sent. They go out once the connection is back.");

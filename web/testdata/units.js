@@ -376,6 +376,23 @@ return {
     equal(it.items.length, 0);
   },
 
+  "the members are counted by joining again, until the server tells of them": async () => {
+    const room = newRoom();
+    await joinFresh(room);
+    room.it.receive(message(1));
+    room.it.recount();
+    const join = room.fake.take("join");
+    equal(join.frame.since.offset, 1);
+    join.reply({ type: "joined", epoch: "e", offset: 2, recovered: true, members: 7 });
+    await settled();
+    equal(room.log.at(-1), ["onMembers", 7, null, null]);
+    room.it.receive(message(2));
+    equal((await rejoin(room, 2)).offset, 2);
+    room.it.receive({ type: "member_joined", room: "r", userId: "eve", members: 8 });
+    room.it.recount();
+    equal(room.fake.asked.length, 0);
+  },
+
   "any content has a text": () => {
     equal(
       ["a", { text: "b" }, { n: 1 }, null, 7].map((content) => timeline.textOf({ content })),
