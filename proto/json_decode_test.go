@@ -2,7 +2,9 @@ package proto_test
 
 import (
 	"reflect"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/thronghq/throng/proto"
@@ -344,4 +346,28 @@ func TestDecodeKeepsIDOfBadFrame(t *testing.T) {
 			t.Errorf("%s: id %q, want %q", frame, cmd.ID, want)
 		}
 	}
+}
+
+// One codec serves all connections at once.
+func TestCodecIsSafeForConcurrentUse(t *testing.T) {
+	codec := newCodec()
+	var wg sync.WaitGroup
+	for worker := range 8 {
+		wg.Go(func() {
+			var cmd proto.Command
+			content := strings.Repeat(strconv.Itoa(worker), 50)
+			frame := []byte(`{"type":"message","id":"\u0041` + content + `","to":"a","content":` + content + `}`)
+			for range 200 {
+				if err := codec.Decode(frame, &cmd); err != nil {
+					t.Error(err)
+					return
+				}
+				if string(cmd.ID) != "A"+content || string(cmd.Content) != content {
+					t.Errorf("worker %d got id %q and content %q", worker, cmd.ID, cmd.Content)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
