@@ -355,7 +355,7 @@ func TestCodecIsSafeForConcurrentUse(t *testing.T) {
 	for worker := range 8 {
 		wg.Go(func() {
 			var cmd proto.Command
-			content := strings.Repeat(strconv.Itoa(worker), 50)
+			content := strings.Repeat(strconv.Itoa(worker+1), 50)
 			frame := []byte(`{"type":"message","id":"\u0041` + content + `","to":"a","content":` + content + `}`)
 			for range 200 {
 				if err := codec.Decode(frame, &cmd); err != nil {
