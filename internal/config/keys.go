@@ -49,7 +49,7 @@ func keys(c *Config) []key {
 		{name: "data_dir", value: stringValue{at: &c.DataDir}, help: "where the history and the secret lie; created where it does not exist"},
 		{name: "dev", value: boolValue{&c.Dev}, help: "for trying out: listens on " + devListen + " unless listen is set, admits /ws?user=NAME without a token, enables the echo. Never on an address that others reach"},
 		{name: "origins", value: listValue{&c.Origins, `origins such as "https://example.org", or "*" for all`, checkOrigin}, help: "pages that browsers may connect from, beside those that this server serves itself"},
-		{name: "ping_interval", value: durationValue{&c.PingInterval, time.Second, time.Hour}, help: "how often a connection is pinged; one that is silent for two intervals, 60 s at the most, is closed"},
+		{name: "ping_interval", value: durationValue{&c.PingInterval, time.Second, 45 * time.Second}, help: "how often a connection is pinged; one that is silent for two intervals, 60 s at the most, is closed"},
 		{name: "drain_timeout", value: durationValue{&c.DrainTimeout, 0, time.Hour}, help: "how long a stop may take to send its clients away before it cuts them off"},
 		{name: "memory_budget", value: sizeValue{&c.MemoryBudget, 0, tib}, help: "bounds what outboxes, replays and partial frames hold together; 0 takes a quarter of the memory that the process may use"},
 
@@ -78,8 +78,8 @@ func limitKeys(l *proto.Limits) []key {
 		{name: "limits.outbox", value: sizeValue{&l.Outbox, kib, gib}, help: "room messages that wait for one connection; past it the room's slow policy holds"},
 		{name: "limits.replies", value: sizeValue{&l.Replies, 64 * kib, gib}, help: "replies that wait for one connection; past it, it is closed"},
 		{name: "limits.handshake_timeout", value: durationValue{&l.HandshakeTimeout, 100 * time.Millisecond, time.Hour}, help: "from the accept to the end of the request's head"},
-		{name: "limits.handshake_bytes", value: sizeValue{&l.HandshakeBytes, 512, mib}, help: "the request's head"},
-		{name: "limits.handshake_line", value: sizeValue{&l.HandshakeLine, 256, mib}, help: "one line of the request's head"},
+		{name: "limits.handshake_bytes", value: sizeValue{&l.HandshakeBytes, 512, 64 * kib}, help: "the request's head"},
+		{name: "limits.handshake_line", value: sizeValue{&l.HandshakeLine, 256, 64 * kib}, help: "one line of the request's head"},
 		{name: "limits.handshake_headers", value: intValue{&l.HandshakeHeaders, 5, 10_000}, help: "headers of the request"},
 		{name: "limits.auth_timeout", value: durationValue{&l.AuthTimeout, 100 * time.Millisecond, time.Hour}, help: "from the upgrade to a valid auth"},
 		{name: "limits.history_page", value: intValue{&l.HistoryPage, 1, 100_000}, help: "messages in one history reply"},
@@ -134,8 +134,8 @@ func checkOrigin(origin string) error {
 		return nil
 	}
 	u, err := url.Parse(origin)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return errors.New("not http://HOST or https://HOST")
+	if err != nil || u.Scheme == "" || u.Host == "" {
+		return errors.New("neither a scheme and a host, nor a star")
 	}
 	if fmt.Sprintf("%s://%s", u.Scheme, u.Host) != origin {
 		return errors.New("an origin is a scheme, a host and perhaps a port, and nothing after it")
