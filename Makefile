@@ -10,6 +10,9 @@ DESTDIR    ?=
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS := $(if $(VERSION),-X github.com/thronghq/throng/internal/buildinfo.version=$(VERSION))
 
+# Distributions may tell their Go not to fetch the release that go.mod asks for.
+export GOTOOLCHAIN ?= auto
+
 GOFUMPT     := go run mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -39,7 +42,8 @@ lint:
 
 .PHONY: test
 test: tools lint ## everything: the race detector, fuzzing, the browser, kill -9; installs what is missing
-	go test -race -count=1 -timeout 30m ./...
+	go build -buildvcs=false -race -o bin/throng-race ./cmd/throng
+	THRONG_BINARY='$(CURDIR)/bin/throng-race' go test -race -count=1 -timeout 30m ./...
 	.ci/fuzz $(FUZZTIME)
 
 .PHONY: tools

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/thronghq/throng/internal/throngtest"
+)
+
+// TestReadmeTour plays the tour of README.md: what is typed after > is sent,
+// and what stands after < must come, where … stands for anything. Between two
+// clients the server is killed.
+func TestReadmeTour(t *testing.T) {
+	page, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	clients := regexp.MustCompile("(?s)```console\n\\$ python3 -m websockets 'ws://127.0.0.1:8080([^']+)'\n(.*?)```").FindAllStringSubmatch(string(page), -1)
+	if len(clients) != 2 {
+		t.Fatalf("the tour has %d clients, want 2", len(clients))
+	}
+	// The tour's typist is slower than the sync of an async room; a test is not.
+	s := throngtest.Start(t, throngtest.Options{Args: []string{"--config", syncConfig(t)}})
+	for i, client := range clients {
+		if i > 0 {
+			s.Kill()
+			s.Restart()
+		}
+		c := throngtest.Dial(t, s.WSURL(client[1]), throngtest.DialOptions{})
+		for line := range strings.Lines(client[2]) {
+			line = strings.TrimSuffix(line, "\n")
+			if frame, ok := strings.CutPrefix(line, "> "); ok {
+				c.SendText(frame)
+			} else if frame, ok := strings.CutPrefix(line, "< "); ok {
+				expectText(t, c, frame)
+			} else {
+				t.Fatalf("the line %q is neither typed nor an answer", line)
+			}
+		}
+	}
+}
+
+// expectText receives a frame, which must be as the pattern says.
+func expectText(t *testing.T, c *throngtest.Client, pattern string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	_, frame, err := c.Conn.Read(ctx)
+	if err != nil {
+		t.Fatalf("instead of %s: %v", pattern, err)
+	}
+	expression := "^" + strings.ReplaceAll(regexp.QuoteMeta(pattern), "…", ".*") + "$"
+	if !regexp.MustCompile(expression).Match(frame) {
+		t.Fatalf("got %s, want %s", frame, pattern)
+	}
+}
+
+// TestReadmeNamesWhatIsThere follows the README's links and folders.
+func TestReadmeNamesWhatIsThere(t *testing.T) {
+	page, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile("\\]\\(([^)#]+)\\)|(?m)^\\| `([a-z/]+)/` \\|").FindAllStringSubmatch(string(page), -1)
+	if len(found) < 15 {
+		t.Fatalf("only %d links and folders found", len(found))
+	}
+	for _, match := range found {
+		if _, err := os.Stat("../../" + match[1] + match[2]); err != nil {
+			t.Error(err)
+		}
+	}
+}
