@@ -12,9 +12,11 @@ import (
 // room's last keysPerRoom keyed messages, whichever is less. It is empty after
 // a wake, and read from the log before the first keyed publish.
 type keyTable struct {
+	// Owned by the room's worker.
+	waiting []*outgoing // held publishes, from the first keyed one on, while the log is read
+
 	mu      sync.Mutex
-	loaded  bool
-	waiting []*outgoing // publishes that wait for the load; nil when none runs
+	loaded  bool // set once, by the room's worker
 	entries map[keyID]*keyEntry
 	oldest  *keyEntry // a list by age
 	newest  *keyEntry
@@ -39,12 +41,8 @@ func (r *Room) publishKeyed(o *outgoing) {
 	t := &r.keys
 	t.mu.Lock()
 	if !t.loaded {
-		t.waiting = append(t.waiting, o)
-		first := len(t.waiting) == 1
 		t.mu.Unlock()
-		if first {
-			r.hub.readers.submit((*keyLoad)(r))
-		}
+		r.hub.hold(r.name, r.ns, o)
 		return
 	}
 	now := r.hub.now()
@@ -68,6 +66,19 @@ func (r *Room) publishKeyed(o *outgoing) {
 		t.mu.Unlock()
 		r.duplicate(o, ack)
 	}
+}
+
+// awaitKeys keeps a held message until the room's keys are read, where they
+// matter to it or to one before it.
+func (r *Room) awaitKeys(o *outgoing) bool {
+	t := &r.keys
+	if t.loaded || len(t.waiting) == 0 && (o.Key == "" || o.transient) {
+		return false
+	}
+	if t.waiting = append(t.waiting, o); len(t.waiting) == 1 {
+		r.hub.readers.submit((*keyLoad)(r))
+	}
+	return true
 }
 
 // duplicate answers a repeat with the first one's ack.
@@ -168,27 +179,32 @@ func (j *keyLoad) run() {
 		}
 		return true
 	})
-	t := &r.keys
-	t.mu.Lock()
-	if err == nil {
-		for i := len(found) - 1; i >= 0; i-- { // oldest first
-			t.addLocked(found[i])
-		}
-		t.loaded = true
-	}
-	waiting := t.waiting
-	t.waiting = nil
-	t.mu.Unlock()
 	if err != nil {
 		r.hub.logger.Error("a room's idempotency keys could not be read", "room", r.name, "error", err)
 	} else {
 		r.hub.logger.Debug("idempotency keys read", "room", r.name, "keys", len(found), "took", time.Since(start))
 	}
-	for _, o := range waiting {
+	r.post(op{do: func(r *Room, _ *proto.Error) { r.keysRead(found, err) }})
+}
+
+// keysRead takes over the keys, newest first, and publishes what waited.
+func (r *Room) keysRead(found []*keyEntry, err error) {
+	t := &r.keys
+	if err == nil {
+		t.mu.Lock()
+		for i := len(found) - 1; i >= 0; i-- {
+			t.addLocked(found[i])
+		}
+		t.loaded = true
+		t.mu.Unlock()
+	}
+	for _, o := range t.waiting {
 		if err != nil {
 			o.fail(proto.ErrStorage.With("the recent keys of room %q could not be read", r.name))
 		} else {
-			r.publishKeyed(o)
+			r.publish(o)
 		}
+		r.held.Add(-1)
 	}
+	t.waiting = nil
 }

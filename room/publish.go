@@ -2,6 +2,7 @@ package room
 
 import (
 	"math/rand/v2"
+	"runtime"
 
 	"github.com/thronghq/throng/proto"
 )
@@ -54,20 +55,43 @@ func (h *Hub) Publish(m Member, ms *Membership, name string, ns *proto.Namespace
 	}
 	o.From, o.To, o.Kind, o.Content = m.UserID(), name, p.Kind, buf[:len(p.Content):len(p.Content)]
 	o.Key = string(p.Key)
-	if r := h.room(name, ns); r.awake.Load() && !r.fresh() {
+	if r := h.room(name, ns); r.awake.Load() && r.held.Load() == 0 && !r.fresh() {
 		r.publish(o)
 		return
 	}
-	h.post(name, ns, func(r *Room, err *proto.Error) {
-		if err == nil {
-			err = r.create(o.From, o.mayCreate)
-		}
-		if err != nil {
-			o.fail(err)
+	h.hold(name, ns, o)
+}
+
+// hold sends a message through the room's queue, because the room is waking,
+// or not yet created, or because an earlier message is held: what one client
+// sends to a room keeps its order.
+func (h *Hub) hold(name string, ns *proto.Namespace, o *outgoing) {
+	for {
+		r := h.room(name, ns)
+		r.held.Add(1)
+		if r.post(op{do: func(r *Room, err *proto.Error) { r.release(o, err) }}) {
 			return
 		}
+		r.held.Add(-1)
+		runtime.Gosched() // the room is just leaving memory
+	}
+}
+
+// release publishes a held message, or keeps it until the room's keys are
+// read.
+func (r *Room) release(o *outgoing, err *proto.Error) {
+	if err == nil {
+		err = r.create(o.From, o.mayCreate)
+	}
+	switch {
+	case err != nil:
+		o.fail(err)
+	case r.awaitKeys(o):
+		return
+	default:
 		r.publish(o)
-	})
+	}
+	r.held.Add(-1)
 }
 
 // publish hands a message to the log, or a transient one to the queue.
@@ -111,7 +135,8 @@ func (r *Room) append(o *outgoing) {
 	}
 	r.mu.Unlock()
 	if dead {
-		r.hub.republish(r, o)
+		o.entry = nil
+		r.hub.hold(r.name, r.ns, o) // for the room's next life
 		return
 	}
 	if r.unsaved.CompareAndSwap(true, false) {
@@ -137,17 +162,4 @@ func (r *Room) append(o *outgoing) {
 		r.settleKey(o)
 	}
 	o.fail(err)
-}
-
-// republish sends a message to the next life of a room that left memory while
-// the message was on its way to it.
-func (h *Hub) republish(r *Room, o *outgoing) {
-	o.entry = nil
-	h.post(r.name, r.ns, func(r *Room, err *proto.Error) {
-		if err != nil {
-			o.fail(err)
-			return
-		}
-		r.publish(o)
-	})
 }

@@ -3,6 +3,7 @@ package room
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -363,6 +364,36 @@ func TestIdempotencyKeys(t *testing.T) {
 			t.Errorf("after the key's time: %+v", e)
 		}
 	})
+}
+
+// A room that is just waking, or reads its keys, holds messages back; what one
+// client sends must not overtake itself meanwhile.
+func TestOneClientsMessagesKeepTheirOrderThroughAWake(t *testing.T) {
+	log := newMemory()
+	for life := range 20 {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t, log)
+			defer h.hub.Close()
+			ana := h.client("ana")
+			for i := range 100 {
+				id := fmt.Sprint(i)
+				switch {
+				case i%7 == life%7:
+					h.publishKeyed(ana, nil, "r", id, fmt.Sprint(life, "-", i), id)
+				default:
+					h.publish(ana, nil, "r", id, id)
+				}
+				if i%10 == 0 {
+					runtime.Gosched()
+				}
+			}
+			for i, e := range ana.readAll(t) {
+				if e.Type != "ack" || e.ID != fmt.Sprint(i) || e.Offset != uint64(life*100+i+1) {
+					t.Fatalf("life %d: answer %d is %+v", life, i, e)
+				}
+			}
+		})
+	}
 }
 
 func TestARefusedKeyIsFreeAgain(t *testing.T) {
