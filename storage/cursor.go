@@ -233,7 +233,8 @@ func (c *cursor) seekOffset(offset uint64, head place) bool {
 // search finds an offset in the entered bucket, where the cursor stands on a
 // message below it, and high is one that is not below it, perhaps in a later
 // bucket. It interpolates, which is right for even traffic, and bisects every
-// other time, which bounds the number of seeks for any other.
+// other time, which bounds the number of seeks for any other. Both ends are
+// always messages, so that a silence is passed in one step.
 func (c *cursor) search(offset uint64, high place) bool {
 	low, atLow := c.place(), true
 	for step := 0; offset-low.offset > nearby && high.time-low.time > 1; step++ {
@@ -241,20 +242,22 @@ func (c *cursor) search(offset uint64, high place) bool {
 		if step%2 == 0 {
 			t = interpolate(low, high, offset-nearby/2)
 		}
-		atLow = false
-		switch {
-		case !c.seekInBucket(t):
-			if c.err != nil {
-				return false
-			}
-			high.time = t
-		case c.key.offset < offset:
+		ok := c.seekInBucket(t)
+		if ok && c.key.offset < offset {
 			low, atLow = c.place(), true
-		case c.key.offset-offset <= nearby:
-			return c.backTo(offset)
-		default:
-			high = place{offset: c.key.offset, time: t}
+			continue
 		}
+		if ok && c.key.offset-offset <= nearby {
+			return c.backTo(offset)
+		}
+		c.seeks++ // what follows turns the iterator around
+		if c.err != nil || !c.take(c.it.Prev()) {
+			return false
+		}
+		if c.key.offset < offset {
+			return c.next()
+		}
+		high, atLow = c.place(), false
 	}
 	if !atLow && !c.seekInBucket(low.time) {
 		return false

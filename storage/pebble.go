@@ -57,7 +57,7 @@ func (s *Store) pebbleOptions(memTable uint64) *pebble.Options {
 // retries. A full disk shows here when it fills faster than it is watched.
 func (s *Store) onBackgroundError(err error) {
 	s.tele.backgroundErrors.Inc()
-	s.log.Error("background work of the store failed and is retried", slog.Any("error", err))
+	s.log.Error("background work of the store failed and is retried", slog.String("error", err.Error()))
 	s.space.sample()
 }
 
@@ -65,7 +65,7 @@ func (s *Store) onBackgroundError(err error) {
 // error; nothing is deleted or repaired.
 func (s *Store) onCorruption(info pebble.DataCorruptionInfo) {
 	s.tele.corruptions.Inc()
-	s.log.Error("a file of the store is damaged", slog.String("path", info.Path), slog.Any("error", info.Details))
+	s.log.Error("a file of the store is damaged", slog.String("path", info.Path), slog.String("error", info.Details.Error()))
 }
 
 func (s *Store) onLowDiskSpace(info pebble.LowDiskSpaceInfo) {
@@ -98,10 +98,20 @@ func (l pebbleLogger) Infof(format string, args ...any) { l.log(slog.LevelDebug,
 // Errorf implements pebble.Logger.
 func (l pebbleLogger) Errorf(format string, args ...any) { l.log(slog.LevelError, format, args) }
 
-// Fatalf implements pebble.Logger. Pebble calls it when a write-ahead log or
-// manifest cannot be written; when it returns, later writes hang.
+// commitFailed begins what Pebble says when a batch could not be written or
+// synced.
+const commitFailed = "pebble: fatal commit error"
+
+// Fatalf implements pebble.Logger. Pebble calls it when its log or its manifest
+// cannot be written. A failed commit goes back to the caller, who asks for the
+// failure. Everywhere else Pebble takes for granted that Fatalf does not return,
+// and would go on with what it could not write down: that goroutine stays here
+// until the process has ended.
 func (l pebbleLogger) Fatalf(format string, args ...any) {
 	l.s.fail(fmt.Errorf("storage: "+format, args...))
+	if !strings.HasPrefix(format, commitFailed) {
+		select {}
+	}
 }
 
 func (l pebbleLogger) log(level slog.Level, format string, args []any) {

@@ -215,7 +215,7 @@ func (w *walk) seekLow(rg proto.Range) bool {
 
 // seekHigh moves to the last message within the bounds.
 func (w *walk) seekHigh(rg proto.Range) bool {
-	if rg.Hint > 0 && rg.Before > 0 && rg.Hint < w.to && w.seekBefore(rg.Hint+1000) &&
+	if rg.Hint > 0 && rg.Before > 0 && rg.Hint < w.to && w.seekBefore(min(rg.Hint+1000, w.to)) &&
 		w.key.offset >= w.high && w.key.offset-w.high <= hintReach {
 		return w.downTo(w.high)
 	}

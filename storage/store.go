@@ -120,7 +120,7 @@ func (s *Store) openDB(dir string) error {
 		fs: fs, dir: dir, minFree: minFree, resumeAt: minFree + minFree/4,
 		log: s.log, free: &s.tele.freeBytes,
 	}
-	db, err := pebble.Open(dir, s.pebbleOptions(memTable))
+	db, err := s.openPebble(fs, dir, memTable)
 	switch {
 	case errors.Is(err, syscall.EAGAIN):
 		return fmt.Errorf("storage: %s is in use by another process: %w", dir, err)
@@ -131,14 +131,36 @@ func (s *Store) openDB(dir string) error {
 	return nil
 }
 
+// openPebble opens Pebble. The first log after a format was raised, or the store
+// created, is still written in the old format, which cannot tell damage in a
+// log's middle from its end: then the store is opened twice.
+func (s *Store) openPebble(fs vfs.FS, dir string, memTable uint64) (db *pebble.DB, err error) {
+	defer func() { // Pebble panics where a directory cannot be synced
+		if p := recover(); p != nil {
+			err = fmt.Errorf("pebble: %v", p)
+		}
+	}()
+	desc, err := pebble.Peek(dir, fs)
+	if err != nil {
+		return nil, err
+	}
+	if !desc.Exists || desc.FormatMajorVersion < formatVersion {
+		db, err := pebble.Open(dir, s.pebbleOptions(memTable))
+		if err != nil {
+			return nil, err
+		}
+		if err := db.Close(); err != nil {
+			return nil, err
+		}
+	}
+	return pebble.Open(dir, s.pebbleOptions(memTable))
+}
+
 // load reads the store's own records, raises the generation where the last stop
 // was not clean, and marks the store as open.
 func (s *Store) load() (*committer, error) {
 	state, err := getRecord(s.db, keyState, decodeState)
-	if errors.Is(err, pebble.ErrNotFound) {
-		state, err = storeState{}, nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, pebble.ErrNotFound) {
 		return nil, err
 	}
 	if !state.clean {

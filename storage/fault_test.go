@@ -1,0 +1,296 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/thronghq/throng/proto"
+)
+
+// TestFaults fails the i-th write of the disk, for every i until a whole life of
+// a store passes without one. Whatever happens, what was acknowledged in a sync
+// room is on the disk, and the store never says that all is well after it lost
+// something.
+func TestFaults(t *testing.T) {
+	for i := int64(0); ; i++ {
+		if i > 2000 {
+			t.Fatal("2,000 writes for one short life of a store")
+		}
+		if !faultAt(t, i) {
+			t.Logf("%d writes were failed one by one", i)
+			return
+		}
+	}
+}
+
+// faultAt lives one short life of a store in which one write fails, and reports
+// whether there was one.
+func faultAt(t *testing.T, at int64) (happened bool) {
+	t.Helper()
+	disk := vfs.NewCrashableMem()
+	var writes atomic.Int64
+	var hit atomic.Bool
+	o := testOptions(errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Path == "data" && op.Kind == errorfs.OpFileSync {
+			return nil // Pebble panics in a goroutine of its own
+		}
+		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && writes.Add(1)-1 == at {
+			hit.Store(true)
+			return errorfs.ErrInjected
+		}
+		return nil
+	})), newClock())
+	fatal := make(chan error, 1)
+	o.Fatal = func(err error) { fatal <- err }
+	var acknowledged atomic.Uint64
+	ended := make(chan error, 1)
+	go func() { ended <- shortLife(o, &acknowledged) }() // may hang for good once Fatal is called
+	var err error
+	select {
+	case err = <-ended:
+	case err = <-fatal:
+	}
+	failed := hit.Load()
+	promised := acknowledged.Load()
+	after := o
+	after.FS, after.Fatal = disk.CrashClone(vfs.CrashCloneCfg{}), nil
+	s, openErr := Open("data", after)
+	if openErr != nil {
+		t.Fatalf("write %d failed (%v), and then the store does not open: %v", at, err, openErr)
+	}
+	m := join(t, s, "safe:a")
+	if got := m.Head().Offset; got < promised || (err == nil && got != 40) {
+		t.Fatalf("write %d failed (%v): %d messages of %d acknowledged ones", at, err, got, promised)
+	}
+	wantOffsets(t, fmt.Sprintf("write %d failed", at), m.read(proto.Range{}), upTo(1, m.Head().Offset))
+	mustClose(t, s)
+	return failed
+}
+
+// shortLife opens a store, appends 40 messages to a sync room, and closes it. It
+// ends early where the store says that it has failed.
+func shortLife(o Options, acknowledged *atomic.Uint64) error {
+	s, err := Open("data", o)
+	if err != nil {
+		return err
+	}
+	answers := make(chan *proto.Publish, 40)
+	r, err := s.Room("safe:a", func(pubs []*proto.Publish) {
+		for _, p := range pubs {
+			answers <- p
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for range 40 {
+		if err := r.Append(publish("x")); err != nil {
+			return err
+		}
+		p := <-answers
+		if p.Err != nil {
+			return p.Err
+		}
+		acknowledged.Store(p.Offset)
+	}
+	return s.Close()
+}
+
+// TestLogFails breaks the write-ahead log for good while async and sync rooms
+// publish: Fatal is called once, nothing is acknowledged any more, and the
+// history is still read.
+func TestLogFails(t *testing.T) {
+	for _, kinds := range [][]errorfs.OpKind{
+		{errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo},
+		{errorfs.OpFileWrite},
+	} {
+		for _, name := range []string{"a", "safe:a"} {
+			t.Run(fmt.Sprintf("%d/%s", kinds[0], name), func(t *testing.T) { testLogFails(t, kinds, name) })
+		}
+	}
+}
+
+func testLogFails(t *testing.T, kinds []errorfs.OpKind, name string) {
+	var broken atomic.Bool
+	o := testOptions(errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if broken.Load() && strings.HasSuffix(op.Path, ".log") {
+			for _, k := range kinds {
+				if op.Kind == k {
+					return errorfs.ErrInjected
+				}
+			}
+		}
+		return nil
+	})), newClock())
+	var calls atomic.Int64
+	fatal := make(chan error, 16)
+	o.Fatal = func(err error) { calls.Add(1); fatal <- err }
+	s := mustOpen(t, o)
+	m := join(t, s, name)
+	m.send("1", "2", "3")
+	broken.Store(true)
+	if err := m.Append(publish("4")); err != nil {
+		t.Fatal(err)
+	}
+	err := <-fatal
+	if !errors.Is(err, errorfs.ErrInjected) && !strings.Contains(err.Error(), "inject") {
+		t.Errorf("Fatal got %v", err)
+	}
+	if s.Healthy() == nil || !errors.Is(s.Healthy(), proto.ErrStorage) {
+		t.Errorf("healthy after the failure: %v", s.Healthy())
+	}
+	if refused := m.Append(publish("5")); refused == nil || refused.Code != proto.ErrStorage {
+		t.Errorf("an append after the failure: %v", refused)
+	}
+	wantOffsets(t, "after the failure", m.read(proto.Range{Limit: 3}), upTo(1, 3))
+	if _, err := s.Room("other", func([]*proto.Publish) {}); !errors.Is(err, proto.ErrStorage) {
+		t.Errorf("a room wakes after the failure: %v", err)
+	}
+	if err := s.Close(); err == nil {
+		t.Error("a store that has failed closes cleanly")
+	}
+	if name == "safe:a" && m.Head().Offset != 3 {
+		t.Errorf("a sync room acknowledged what was not synced: %+v", m.Head())
+	}
+	if n := calls.Load(); n != 1 {
+		t.Errorf("Fatal was called %d times", n)
+	}
+}
+
+// TestQueuedWhenLogFails has publishes waiting in the queue when the log fails:
+// each gets its error.
+func TestQueuedWhenLogFails(t *testing.T) {
+	var disk slowDisk
+	var broken atomic.Bool
+	o := testOptions(errorfs.Wrap(disk.wrap(vfs.NewMem()), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if broken.Load() && strings.HasSuffix(op.Path, ".log") && op.Kind == errorfs.OpFileSyncData {
+			return errorfs.ErrInjected
+		}
+		return nil
+	})), newClock())
+	o.SyncInterval, o.SyncStall, o.QueueMessages = time.Millisecond, 2*time.Millisecond, 50
+	s := mustOpen(t, o)
+	m := join(t, s, "safe:a")
+	disk.mu.Lock()
+	for m.Append(publish("x")) == nil {
+		m.sent++
+	}
+	broken.Store(true)
+	disk.mu.Unlock()
+	failed, sent := 0, m.sent
+	for _, p := range m.wait() {
+		if p.Err != nil {
+			failed++
+		} else if failed > 0 {
+			t.Fatal("a message was acknowledged after one had failed")
+		}
+	}
+	t.Logf("%d of %d publishes failed", failed, sent)
+	if err := s.failure(); err == nil && failed > 0 {
+		t.Fatal("publishes failed without a failure of the store")
+	}
+	_ = s.Close() // it may have failed only now
+}
+
+// TestDamagedTable flips a byte in every table: reads return an error or all of
+// the history, never less.
+func TestDamagedTable(t *testing.T) {
+	fs := vfs.NewMem()
+	o := testOptions(fs, newClock())
+	s := mustOpen(t, o)
+	m := join(t, s, "a")
+	for range 2000 {
+		m.push(publish(string(payload)))
+	}
+	m.wait()
+	if err := s.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, s)
+	names, err := fs.List("data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := 0
+	for _, name := range names {
+		if !strings.HasSuffix(name, ".sst") {
+			continue
+		}
+		b, err := fs.UnsafeGetFileDataBuffer("data/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(b) > 4000 {
+			b[len(b)/2] ^= 0x40
+			damaged++
+		}
+	}
+	if damaged == 0 {
+		t.Fatal("there was no table to damage")
+	}
+	s = mustOpen(t, o)
+	r, err := s.Room("a", func([]*proto.Publish) {})
+	if err == nil {
+		var got []proto.Message
+		if got, err = readAll(r, proto.Range{}); err == nil {
+			t.Fatalf("%d of 2,000 messages were read from a damaged table without an error", len(got))
+		}
+	}
+	if !errors.Is(err, proto.ErrStorage) {
+		t.Fatalf("the error is %v", err)
+	}
+	if s.tele.corruptions.Get() == 0 {
+		t.Fatal("the damage was not counted")
+	}
+	if s.Healthy() != nil {
+		t.Fatal("a damaged table must not stop publishing")
+	}
+	mustClose(t, s)
+}
+
+// TestDamagedLog flips a byte in the middle of the write-ahead log of a store
+// that did not stop cleanly: it must not open with half of what was synced.
+func TestDamagedLog(t *testing.T) {
+	disk := vfs.NewCrashableMem()
+	o := testOptions(disk, newClock())
+	s := mustOpen(t, o)
+	m := join(t, s, "safe:a")
+	for range 1000 {
+		m.send(string(payload))
+	}
+	crashed := disk.CrashClone(vfs.CrashCloneCfg{})
+	mustClose(t, s)
+	names, err := crashed.List("data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := false
+	for _, name := range names {
+		if !strings.HasSuffix(name, ".log") {
+			continue
+		}
+		b, err := crashed.UnsafeGetFileDataBuffer("data/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(b) > 100_000 {
+			b[len(b)/2] ^= 0x40
+			damaged = true
+		}
+	}
+	if !damaged {
+		t.Fatal("there was no log to damage")
+	}
+	o.FS = crashed
+	if s, err := Open("data", o); err == nil {
+		n := join(t, s, "safe:a").Head().Offset
+		t.Fatalf("the store opened with %d of 1,000 synced messages", n)
+	}
+}

@@ -1,0 +1,253 @@
+package storage
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/thronghq/throng/proto"
+)
+
+// slowDisk is a disk whose syncs of the write-ahead log can be held up.
+type slowDisk struct {
+	mu sync.Mutex // held: syncs wait
+	n  atomic.Int64
+}
+
+func (d *slowDisk) wrap(fs vfs.FS) vfs.FS {
+	return errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if strings.HasSuffix(op.Path, ".log") {
+			switch op.Kind {
+			case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
+				d.mu.Lock()
+				d.n.Add(1)
+				d.mu.Unlock()
+			}
+		}
+		return nil
+	}))
+}
+
+// TestSyncWaitsForDisk holds up the disk: a sync room's message is not delivered
+// and not read, and an async room's is.
+func TestSyncWaitsForDisk(t *testing.T) {
+	var disk slowDisk
+	o := testOptions(disk.wrap(vfs.NewMem()), newClock())
+	o.SyncStall = time.Minute
+	s := mustOpen(t, o)
+	safe, chat := join(t, s, "safe:a"), join(t, s, "a")
+	disk.mu.Lock()
+	safe.push(publish("1"))
+	chat.send("1")
+	chat.send("2")
+	if h := safe.Head(); h.Offset != 0 {
+		t.Fatalf("the head moved before the sync: %+v", h)
+	}
+	if got := safe.read(proto.Range{}); len(got) != 0 {
+		t.Fatal("a message was read before its sync")
+	}
+	if got := safe.First(); got != 0 {
+		t.Fatalf("the first offset before the sync is %d", got)
+	}
+	disk.mu.Unlock()
+	safe.wait()
+	if h := safe.Head(); h.Offset != 1 {
+		t.Fatalf("after the sync: %+v", h)
+	}
+	mustClose(t, s)
+}
+
+// TestStalledDisk lets publishes gather while nothing is synced: they wait, the
+// rest is refused as overloaded, and all that were taken arrive.
+func TestStalledDisk(t *testing.T) {
+	for _, name := range []string{"a", "safe:a"} {
+		t.Run(name, func(t *testing.T) {
+			var disk slowDisk
+			o := testOptions(disk.wrap(vfs.NewMem()), newClock())
+			o.SyncInterval, o.SyncStall, o.QueueMessages = time.Millisecond, 5*time.Millisecond, 100
+			s := mustOpen(t, o)
+			m := join(t, s, name)
+			disk.mu.Lock()
+			var refused *proto.Error
+			for refused == nil {
+				if refused = m.Append(publish("x")); refused == nil {
+					m.sent++
+				}
+				m.mu.Lock()
+				if len(m.got) > 1<<20 {
+					t.Fatal("a disk that syncs nothing did not hold up publishes")
+				}
+				m.mu.Unlock()
+			}
+			if refused.Code != proto.ErrOverloaded || refused.RetryAfter == 0 {
+				t.Fatalf("refused with %v", refused)
+			}
+			disk.mu.Unlock()
+			sent := m.sent
+			for i, p := range m.wait() {
+				if p.Err != nil || p.Offset != uint64(i+1) {
+					t.Fatalf("publish %d of %d: offset %d, %v", i, sent, p.Offset, p.Err)
+				}
+			}
+			m.send("again")
+			if s.tele.refusedOverloaded.Get() != 1 {
+				t.Fatal("the refusal was not counted")
+			}
+			mustClose(t, s)
+		})
+	}
+}
+
+func TestQueueBounds(t *testing.T) {
+	var q queue
+	q.init(3, 1000)
+	big := publish(strings.Repeat("x", 2000))
+	small := publish("x")
+	if fits, open := q.push(nil, big); !fits || !open {
+		t.Fatal("an empty queue takes any message")
+	}
+	if fits, open := q.push(nil, small); fits || !open {
+		t.Fatal("bytes are not bounded")
+	}
+	ops, ok := q.swap(nil)
+	if !ok || len(ops) != 1 {
+		t.Fatalf("%d operations", len(ops))
+	}
+	if fits, _ := q.push(nil, small); fits {
+		t.Fatal("what is being written does not count")
+	}
+	q.release(1, queueBytes(big))
+	for range 3 {
+		if fits, _ := q.push(nil, small); !fits {
+			t.Fatal("a free queue refuses")
+		}
+	}
+	if fits, open := q.push(nil, small); fits || !open {
+		t.Fatal("messages are not bounded")
+	}
+	q.close()
+	if _, open := q.push(nil, small); open {
+		t.Fatal("a closed queue takes messages")
+	}
+	if ops, ok = q.swap(ops[:0]); !ok || len(ops) != 3 {
+		t.Fatalf("a closed queue gives up %d operations", len(ops))
+	}
+	if _, ok = q.swap(ops[:0]); ok {
+		t.Fatal("an empty closed queue goes on")
+	}
+}
+
+// TestCut bounds a batch by messages and by bytes.
+func TestCut(t *testing.T) {
+	c := committer{maxBytes: 1000}
+	ops := func(sizes ...int) (out []op) {
+		for _, n := range sizes {
+			out = append(out, op{pub: publish(strings.Repeat("x", n-64))})
+		}
+		return out
+	}
+	for _, tc := range []struct {
+		ops  []op
+		want int
+	}{
+		{ops(100), 1},
+		{ops(5000), 1},
+		{ops(5000, 100), 1},
+		{ops(400, 600, 100), 2},
+		{ops(400, 601), 1},
+		{make([]op, 3*maxBatchMessages), maxBatchMessages},
+	} {
+		if got := c.cut(tc.ops); got != tc.want {
+			t.Errorf("%d operations: %d in the first batch, want %d", len(tc.ops), got, tc.want)
+		}
+	}
+}
+
+// TestManyWriters appends from many goroutines to many rooms that come and go,
+// while others read. Each room's sink must see 1, 2, 3, … and nothing twice.
+func TestManyWriters(t *testing.T) {
+	s := mustOpen(t, testOptions(vfs.NewMem(), newClock()))
+	var writers sync.WaitGroup
+	for w := range 8 {
+		writers.Go(func() {
+			name := fmt.Sprintf("room%d", w)
+			if w%2 == 1 {
+				name = "safe:" + name
+			}
+			last := uint64(0)
+			for range 15 {
+				m, err := tryJoin(t, s, name)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				var both sync.WaitGroup
+				for range 2 {
+					both.Go(func() {
+						for range 40 {
+							if err := m.Append(publish("x")); err != nil {
+								t.Error(err)
+							}
+						}
+					})
+				}
+				both.Go(func() {
+					for range 5 {
+						if _, err := readAll(m.Room, proto.Range{Limit: 10, Reverse: true}); err != nil {
+							t.Error(err)
+						}
+						m.First()
+					}
+				})
+				both.Wait()
+				m.sent = 80
+				for _, p := range m.wait() {
+					if last++; p.Offset != last || p.Err != nil {
+						t.Errorf("%s: offset %d after %d (%v)", name, p.Offset, last-1, p.Err)
+						return
+					}
+				}
+				m.Close()
+			}
+		})
+	}
+	writers.Wait()
+	mustClose(t, s)
+}
+
+// TestCloseFlushes appends right before the stop: all of it is delivered and
+// found.
+func TestCloseFlushes(t *testing.T) {
+	o := testOptions(vfs.NewCrashableMem(), newClock())
+	s := mustOpen(t, o)
+	m, safe := join(t, s, "a"), join(t, s, "safe:a")
+	for range 1000 {
+		m.push(publish("x"))
+		safe.push(publish("x"))
+	}
+	mustClose(t, s)
+	if len(m.wait()) != 1000 || len(safe.wait()) != 1000 {
+		t.Fatal("not all was delivered")
+	}
+	if err := m.Append(publish("late")); err == nil || err.Code != proto.ErrShuttingDown {
+		t.Fatalf("an append after the stop: %v", err)
+	}
+	if err := m.Read(proto.Range{}, func(*proto.Message) bool { return true }); err == nil {
+		t.Fatal("a read after the stop")
+	}
+	m.Close()
+	o.FS = o.FS.(*vfs.MemFS).CrashClone(vfs.CrashCloneCfg{})
+	s = mustOpen(t, o)
+	if s.Generation() != 1 {
+		t.Fatal("the stop was not clean")
+	}
+	wantOffsets(t, "async", join(t, s, "a").read(proto.Range{}), upTo(1, 1000))
+	wantOffsets(t, "sync", join(t, s, "safe:a").read(proto.Range{}), upTo(1, 1000))
+	mustClose(t, s)
+}
