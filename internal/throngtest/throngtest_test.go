@@ -1,10 +1,12 @@
 package throngtest_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -104,4 +106,17 @@ func TestDataOutlivesTheServer(t *testing.T) {
 	if got := ada.Conn.Subprotocol(); got != "throng.v1.json" {
 		t.Errorf("subprotocol %q", got)
 	}
+}
+
+func TestCommandAroundTheBinary(t *testing.T) {
+	s := throngtest.Start(t, throngtest.Options{Command: []string{"prlimit", "--nofile=1234:1234"}, Args: []string{"--log-level=info"}})
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", s.PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !regexp.MustCompile(`Max open files +1234 +1234 `).Match(limits) {
+		t.Errorf("the command did not count:\n%s", limits)
+	}
+	s.AwaitStderr(`"msg":"serving"`)
+	s.Stop()
 }
