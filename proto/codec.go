@@ -147,6 +147,7 @@ const (
 	EvLag
 	EvGap
 	EvRoomClosed
+	EvRoomUpdated
 	EvDelivered
 	EvError
 )
@@ -162,8 +163,8 @@ type Event struct {
 	Epoch     string // joined, history, gap
 	Offset    uint64 // joined: the committed head; ack; lag
 	Recovered bool   // joined
-	Host      string // joined, "" for none
-	MaxUsers  int    // joined, 0 for none
+	Host      string // joined, room_updated, "" for none
+	MaxUsers  int    // joined, room_updated, 0 for none
 	Members   int    // joined, member_joined, member_left, member_count: distinct users
 
 	MsgID     MsgID // ack, delivered

@@ -83,6 +83,12 @@ func (c *JSON) AppendEvent(dst []byte, ev *Event) []byte {
 	case EvRoomClosed:
 		dst = appendString(dst, "room", ev.Room)
 		dst = appendString(dst, "reason", ev.Reason)
+	case EvRoomUpdated:
+		dst = appendString(dst, "room", ev.Room)
+		dst = appendOptional(dst, "host", ev.Host)
+		if ev.MaxUsers > 0 {
+			dst = appendInt(dst, "maxUsers", int64(ev.MaxUsers))
+		}
 	case EvDelivered:
 		dst = appendString(dst, "to", ev.Room)
 		dst = appendMsgID(dst, ev.MsgID)
@@ -109,6 +115,7 @@ var eventNames = [...]string{
 	EvLag:          "lag",
 	EvGap:          "gap",
 	EvRoomClosed:   "room_closed",
+	EvRoomUpdated:  "room_updated",
 	EvDelivered:    "delivered",
 	EvError:        "error",
 }

@@ -101,6 +101,8 @@ func eventTests() []eventTest {
 			`{"type":"gap","room":"a","epoch":"e","after":3,"next":9}`,
 		},
 		{"room_closed", proto.Event{Type: proto.EvRoomClosed, Room: "a", Reason: "kicked"}, `{"type":"room_closed","room":"a","reason":"kicked"}`},
+		{"room_updated", proto.Event{Type: proto.EvRoomUpdated, Room: "a", Host: "bob", MaxUsers: 9}, `{"type":"room_updated","room":"a","host":"bob","maxUsers":9}`},
+		{"room_updated, no bound", proto.Event{Type: proto.EvRoomUpdated, Room: "a"}, `{"type":"room_updated","room":"a"}`},
 		{"delivered", proto.Event{Type: proto.EvDelivered, Room: "user:bob", MsgID: id}, `{"type":"delivered","to":"user:bob","msgId":"` + idText + `"}`},
 		{
 			"error",

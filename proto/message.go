@@ -80,3 +80,10 @@ type Range struct {
 	Limit   int    // at most this many messages; 0 for no bound
 	Reverse bool   // newest first
 }
+
+// Receipt is how far one user has acknowledged a room's messages.
+type Receipt struct {
+	Room   string
+	User   string
+	Offset uint64
+}

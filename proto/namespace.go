@@ -45,6 +45,7 @@ type Namespace struct {
 	Presence    bool
 	JoinLeave   bool // member_joined and member_left are sent
 	Hosts       bool // a room's creator is its host
+	Succession  bool // the oldest member becomes host when the host leaves
 }
 
 // DefaultNamespace is the name of the namespace of rooms without a colon.
