@@ -172,7 +172,7 @@ func (l *loader) readTable(source, prefix string, table map[string]any) {
 		for _, k := range l.keys {
 			names = append(names, k.name)
 		}
-		l.problems = append(l.problems, unknown(source, "key", full, full, names))
+		l.problems = append(l.problems, unknown(source, "key", "", full, names))
 	}
 }
 
@@ -208,7 +208,7 @@ func (l *loader) readNamespace(source, name string, raw any) {
 			for i, k := range table {
 				names[i] = k.name
 			}
-			l.problems = append(l.problems, unknown(source, "key", full+"."+setting, setting, names))
+			l.problems = append(l.problems, unknown(source, "key", full+".", setting, names))
 			continue
 		}
 		k := table[i]
@@ -234,16 +234,17 @@ func (c *Config) setNamespace(n proto.Namespace) {
 }
 
 func (l *loader) readEnvironment() {
-	names := []string{configEnv}
+	names := []string{strings.TrimPrefix(configEnv, envPrefix)}
 	for _, k := range l.keys {
-		names = append(names, k.env())
+		names = append(names, strings.TrimPrefix(k.env(), envPrefix))
 		if text, ok := l.vars[k.env()]; ok {
 			l.took(k, "environment "+k.env(), text, k.value.set(text))
 		}
 	}
-	for _, name := range sortedKeys(l.vars) {
+	for _, variable := range sortedKeys(l.vars) {
+		name := strings.TrimPrefix(variable, envPrefix)
 		if !slices.Contains(names, name) {
-			l.problems = append(l.problems, unknown("environment", "variable", name, name, names))
+			l.problems = append(l.problems, unknown("environment", "variable", envPrefix, name, names))
 		}
 	}
 }

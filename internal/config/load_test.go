@@ -275,7 +275,7 @@ slow = "fast"
 		{`origins = ["https://example.org/page"] (file `, "nothing after it"},
 		{`auth.hs256_secret = (secret) (file `, "not a string"},
 		{`namespace.loose = 3 (file `, "not a table"},
-		{`namespace.chat.history_sise (file `, "did you mean history_size?"},
+		{`namespace.chat.history_sise (file `, "did you mean namespace.chat.history_size?"},
 		{`namespace.chat.slow = "fast" (file `, "one of lag, close, conflate"},
 		{`ping_interval = 25 (environment THRONG_PING_INTERVAL)`, "with its unit"},
 		{`THRONG_LISTN (environment)`, "did you mean THRONG_LISTEN?"},
@@ -315,6 +315,7 @@ func TestSingleProblems(t *testing.T) {
 		{"syntax", "listen = [", nil, nil, "throng.toml:1:10)"},
 		{"a key twice", "dev = true\ndev = true", nil, nil, "throng.toml:2"},
 		{"namespaces as a value", "namespace = 3", nil, nil, "not a table"},
+		{"a variable like no other", "", []string{"THRONG_X=1"}, nil, "there is no such variable"},
 		{"no such file", "", nil, []string{"--config", missing}, "no such file"},
 		{"no such secret file", "", nil, []string{"--auth-hs256-secret-file", missing}, "auth.hs256_secret_file"},
 		{"an empty secret file", "", nil, []string{"--auth-hs256-secret-file", os.DevNull}, "the file is empty"},
@@ -343,6 +344,14 @@ func TestSingleProblems(t *testing.T) {
 				t.Errorf("got %q, want a mention of %q", err, test.says)
 			}
 		})
+	}
+}
+
+func TestNoSuggestionThatIsNotNear(t *testing.T) {
+	for _, environ := range [][]string{{"THRONG_X=1"}, {"THRONG_=1"}, {"THRONG_SERVICE_HOST=10.0.0.1"}} {
+		if _, err := load(t, "", environ, nil); err == nil || strings.Contains(err.Error(), "did you mean") {
+			t.Errorf("%v: got %v, want a problem without a suggestion", environ, err)
+		}
 	}
 }
 

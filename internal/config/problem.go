@@ -51,10 +51,10 @@ func (p Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// unknown is the problem of a name that is in no table; short is the part of
-// it that is held against the known ones.
-func unknown(source, what, name, short string, known []string) Problem {
-	return Problem{Key: name, Source: source, Wrong: fmt.Sprintf("there is no such %s%s", what, didYouMean("", short, known))}
+// unknown is the problem of a name that is in no table. What follows prefix in
+// it is held against the known names.
+func unknown(source, what, prefix, name string, known []string) Problem {
+	return Problem{Key: prefix + name, Source: source, Wrong: fmt.Sprintf("there is no such %s%s", what, didYouMean(prefix, name, known))}
 }
 
 // didYouMean names the known name that is nearest to the given one, if any is
