@@ -50,16 +50,35 @@ func (c *JSON) Decode(payload []byte, cmd *Command) *Error {
 	f := framePool.Get().(*jsonFrame)
 	defer f.release()
 
-	v := values{jsonFrame: f, limits: c.limits, cmd: cmd}
 	bad := f.read(payload)
-	if bad == nil || v.has(fieldID) {
-		cmd.ID = v.text(fieldID, 1, c.limits.IDBytes)
-	}
+	v := values{from: f, seen: f.seen, limits: c.limits, cmd: cmd}
+	v.id()
 	if bad != nil {
 		return bad
 	}
-	v.command()
+	if v.err == nil {
+		v.err = f.commandType(cmd)
+	}
+	if v.err == nil {
+		v.command()
+	}
 	return v.err
+}
+
+// commandType fills in the command that the frame names.
+func (f *jsonFrame) commandType(cmd *Command) *Error {
+	const expected = "the name of a command"
+	if !f.seen.has(fieldType) {
+		return ErrInvalidField.With("field %q is missing; %s is expected", fieldType.name(), expected)
+	}
+	name, ok := f.text(fieldType, cmd)
+	if !ok {
+		return wrongValue(fieldType, f.show(fieldType), expected)
+	}
+	if cmd.Type = commandOf(name); cmd.Type == CmdNone {
+		return ErrUnknownType.With("type %q is not known; known are %s", shorten(name), servedCommands)
+	}
+	return nil
 }
 
 // A jsonFrame is one frame cut into its fields: which were there, and the JSON
@@ -170,9 +189,6 @@ func (f *jsonFrame) readField(id field) error {
 	return nil
 }
 
-// has reports whether the field was there.
-func (f *jsonFrame) has(id field) bool { return f.seen.has(id) }
-
 // nestsDeeper reports whether JSON is nested deeper than limit. It may see more
 // levels than there are in what is not valid JSON, and never fewer.
 func nestsDeeper(payload []byte, limit int) bool {
@@ -196,11 +212,6 @@ func nestsDeeper(payload []byte, limit int) bool {
 		}
 	}
 	return false
-}
-
-// unknownCommand is the error for a type that the server does not serve.
-func unknownCommand(name []byte) *Error {
-	return ErrUnknownType.With("type %q is not known; known are %s", shorten(name), servedCommands)
 }
 
 // commandNames holds the wire's name of each command.

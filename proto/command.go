@@ -1,13 +1,8 @@
 package proto
 
 import (
-	"bytes"
-	"encoding/base64"
 	"fmt"
-	"strconv"
 	"unsafe"
-
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Bounds, in bytes, of strings that no configured limit names.
@@ -17,27 +12,47 @@ const (
 	maxCursor     = 1 << 10
 )
 
-// values reads a frame's fields into a command. The first field that is wrong
-// decides err; what is read after it does not count.
+// fieldValues is what a codec found in a frame: the values of its fields, none
+// of them checked for what it means. All are asked for fields that were there.
+type fieldValues interface {
+	// text returns a string, which may alias the frame or cmd's scratch, and
+	// false where the value is none.
+	text(f field, cmd *Command) ([]byte, bool)
+
+	// integer returns an integer that is not negative, and false where the
+	// value is none.
+	integer(f field) (uint64, bool)
+
+	// boolean returns a truth, and false where the value is none.
+	boolean(f field) (value, ok bool)
+
+	// isObject reports whether the value is an object of further fields.
+	isObject(f field) bool
+
+	// content fills in a message's content and its kind.
+	content(cmd *Command, limits *Limits) *Error
+
+	// show returns the value for a person to read, cut short.
+	show(f field) string
+}
+
+// values reads a frame's fields into a command: what each command needs, and
+// what its fields may be, is the same in all codecs. The first field that is
+// wrong decides err; what is read after it does not count.
 type values struct {
-	*jsonFrame
+	from   fieldValues
+	seen   fieldSet
 	limits *Limits
 	cmd    *Command
 	err    *Error
 }
 
-// command fills in the command that the frame's type names.
+// id fills in the command's id.
+func (v *values) id() { v.cmd.ID = v.text(fieldID, 1, v.limits.IDBytes) }
+
+// command fills in the command's fields, as its type asks for.
 func (v *values) command() {
-	if !v.need(fieldType, "the name of a command") {
-		return
-	}
-	name, ok := v.unquote(fieldType)
-	if !ok {
-		v.wrong(fieldType, "the name of a command")
-		return
-	}
 	cmd := v.cmd
-	cmd.Type = commandOf(name)
 	switch cmd.Type {
 	case CmdAuth:
 		v.auth()
@@ -64,14 +79,12 @@ func (v *values) command() {
 		v.host()
 	case CmdPing:
 		cmd.Timestamp = int64(v.requiredInteger(fieldTimestamp, 0, MaxSafeInteger))
-	default:
-		v.fail(unknownCommand(name))
 	}
 }
 
 func (v *values) auth() {
 	v.cmd.Token = v.required(fieldToken, 1, v.limits.TokenBytes)
-	if v.has(fieldDeviceInfo) && v.raw[fieldDeviceInfo][0] != '{' {
+	if v.has(fieldDeviceInfo) && !v.from.isObject(fieldDeviceInfo) {
 		v.wrong(fieldDeviceInfo, "an object with type and os")
 		return
 	}
@@ -111,38 +124,17 @@ func (v *values) message() {
 	if !v.need(fieldContent, "any JSON value") {
 		return
 	}
-	if v.has(fieldEncoding) {
-		cmd.Kind = KindBytes
-		cmd.Content = v.base64()
-	} else {
-		cmd.Content = v.raw[fieldContent]
-	}
-	if len(cmd.Content) > v.limits.Message {
-		v.fail(ErrTooLarge.With("field %q has %d bytes; limits.message is %d", fieldContent.name(), len(cmd.Content), v.limits.Message))
+	if err := v.from.content(cmd, v.limits); err != nil {
+		v.fail(err)
 	}
 }
 
-// base64 returns content that is bytes.
-func (v *values) base64() []byte {
-	if string(v.raw[fieldEncoding]) != `"base64"` {
-		v.wrong(fieldEncoding, `"base64", or no such field where content is JSON,`)
+// checkContentSize reports content that is too large.
+func checkContentSize(size int, limits *Limits) *Error {
+	if size <= limits.Message {
 		return nil
 	}
-	const expected = "with encoding base64, a string of base64 with padding (RFC 4648, section 4)"
-	text, ok := v.unquote(fieldContent)
-	// The library would skip line ends.
-	if !ok || bytes.ContainsAny(text, "\r\n") {
-		v.wrong(fieldContent, expected)
-		return nil
-	}
-	start := len(v.cmd.scratch)
-	scratch, err := base64.StdEncoding.Strict().AppendDecode(v.cmd.scratch, text)
-	if err != nil {
-		v.wrong(fieldContent, expected)
-		return nil
-	}
-	v.cmd.scratch = scratch
-	return scratch[start:len(scratch):len(scratch)]
+	return ErrTooLarge.With("field %q has %d bytes; limits.message is %d", fieldContent.name(), size, limits.Message)
 }
 
 func (v *values) history() {
@@ -247,7 +239,7 @@ func (v *values) text(f field, least, most int) []byte {
 	if !v.has(f) {
 		return nil
 	}
-	text, ok := v.unquote(f)
+	text, ok := v.from.text(f, v.cmd)
 	if !ok || len(text) < least || len(text) > most {
 		v.wrong(f, textOf(least, most))
 		return nil
@@ -257,26 +249,6 @@ func (v *values) text(f field, least, most int) []byte {
 
 func textOf(least, most int) string {
 	return fmt.Sprintf("a string of %d to %d bytes", least, most)
-}
-
-// unquote returns a field's string, which aliases the frame or, where it had
-// escapes, cmd's scratch. It fails where the value is not a string.
-func (v *values) unquote(f field) ([]byte, bool) {
-	raw := v.raw[f]
-	if raw.Kind() != jsontext.KindString {
-		return nil, false
-	}
-	text := raw[1 : len(raw)-1]
-	if bytes.IndexByte(text, '\\') < 0 {
-		return text[:len(text):len(text)], true
-	}
-	start := len(v.cmd.scratch)
-	scratch, err := jsontext.AppendUnquote(v.cmd.scratch, raw)
-	if err != nil {
-		return nil, false
-	}
-	v.cmd.scratch = scratch
-	return scratch[start:len(scratch):len(scratch)], true
 }
 
 // requiredInteger returns the integer of a field that must be there.
@@ -294,8 +266,8 @@ func (v *values) integer(f field, least, most uint64) uint64 {
 	if !v.has(f) {
 		return 0
 	}
-	n, err := strconv.ParseUint(string(v.raw[f]), 10, 64)
-	if err != nil || n < least || n > most {
+	n, ok := v.from.integer(f)
+	if !ok || n < least || n > most {
 		v.wrong(f, integerOf(least, most))
 		return 0
 	}
@@ -311,15 +283,15 @@ func (v *values) boolean(f field) bool {
 	if !v.has(f) {
 		return false
 	}
-	switch v.raw[f].Kind() {
-	case jsontext.KindTrue:
-		return true
-	case jsontext.KindFalse:
-	default:
+	value, ok := v.from.boolean(f)
+	if !ok {
 		v.wrong(f, "true or false")
 	}
-	return false
+	return value
 }
+
+// has reports whether the field was there.
+func (v *values) has(f field) bool { return v.seen.has(f) }
 
 // need reports whether the field is there, and fails where it is not.
 func (v *values) need(f field, expected string) bool {
@@ -336,11 +308,15 @@ func (v *values) missing(f field, expected string) {
 
 // wrong fails for a field's value, which it shows, unless it is a secret.
 func (v *values) wrong(f field, expected string) {
-	shown := shorten(v.raw[f])
-	if f == fieldToken {
-		shown = "not one"
+	shown := "not one"
+	if f != fieldToken {
+		shown = v.from.show(f)
 	}
-	v.fail(ErrInvalidField.With("field %q is %s; %s is expected", f.name(), shown, expected))
+	v.fail(wrongValue(f, shown, expected))
+}
+
+func wrongValue(f field, shown, expected string) *Error {
+	return ErrInvalidField.With("field %q is %s; %s is expected", f.name(), shown, expected)
 }
 
 // fail keeps the first error.
