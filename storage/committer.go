@@ -148,11 +148,11 @@ func (c *committer) group(ops []op) *flight {
 	for _, o := range ops {
 		r := o.room
 		if !r.gathered {
-			r.gathered, r.count, r.idles = true, 0, false
+			r.gathered, r.count, r.idling = true, 0, false
 			f.rooms = append(f.rooms, r)
 		}
 		if o.pub == nil {
-			r.idles = true
+			r.idling = true
 			continue
 		}
 		r.count++
@@ -162,7 +162,7 @@ func (c *committer) group(ops []op) *flight {
 	f.pubs = resize(f.pubs, f.messages)
 	start := 0
 	for _, r := range f.rooms {
-		f.deliveries = append(f.deliveries, delivery{room: r, pubs: f.pubs[start : start : start+r.count], idle: r.idles})
+		f.deliveries = append(f.deliveries, delivery{room: r, pubs: f.pubs[start : start : start+r.count], idle: r.idling})
 		r.slot = len(f.deliveries) - 1
 		r.gathered = false
 		start += r.count

@@ -18,10 +18,6 @@ const (
 // messageKeyLen is the length of a message's key.
 const messageKeyLen = 1 + 4 + 8 + 8 + 8
 
-// roomKeyLen is the length of the part that all keys of one room and bucket
-// share.
-const roomKeyLen = 1 + 4 + 8
-
 var errBadKey = errors.New("storage: not a message key")
 
 var (

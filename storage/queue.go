@@ -39,34 +39,35 @@ func queueBytes(p *proto.Publish) int {
 	return len(p.Content) + len(p.Key) + len(p.Settings) + 64
 }
 
-// push adds a publish and reports whether there was space for it, and whether
-// the queue takes any more at all.
-func (q *queue) push(r *Room, p *proto.Publish) (fits, open bool) {
+// push adds a publish, or returns the registry's entry for why it does not.
+func (q *queue) push(r *Room, p *proto.Publish) *proto.Code {
 	size := queueBytes(p)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch {
 	case q.closed:
-		return false, false
+		return proto.ErrShuttingDown
+	case r.idle:
+		return proto.ErrInternal
 	case q.messages+1 > q.maxMessages, q.messages > 0 && q.bytes+size > q.maxBytes:
-		return false, true
+		return proto.ErrOverloaded
 	}
 	q.messages++
 	q.bytes += size
 	q.addLocked(op{room: r, pub: p})
-	return true, true
+	return nil
 }
 
-// pushIdle adds a room that has gone idle, and reports whether the queue still
-// takes it.
-func (q *queue) pushIdle(r *Room) bool {
+// pushIdle adds a room that goes idle, once, unless the queue is closed: a store
+// that stops writes the records of all open rooms.
+func (q *queue) pushIdle(r *Room) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed {
-		return false
+	if q.closed || r.idle {
+		return
 	}
+	r.idle = true
 	q.addLocked(op{room: r})
-	return true
 }
 
 func (q *queue) addLocked(o op) {

@@ -107,35 +107,34 @@ func TestStalledDisk(t *testing.T) {
 func TestQueueBounds(t *testing.T) {
 	var q queue
 	q.init(3, 1000)
+	r := new(Room)
 	big := publish(strings.Repeat("x", 2000))
 	small := publish("x")
-	if fits, open := q.push(nil, big); !fits || !open {
-		t.Fatal("an empty queue takes any message")
+	want := func(what string, got, want *proto.Code) {
+		t.Helper()
+		if got != want {
+			t.Fatalf("%s: %v, want %v", what, got, want)
+		}
 	}
-	if fits, open := q.push(nil, small); fits || !open {
-		t.Fatal("bytes are not bounded")
-	}
+	want("an empty queue takes any message", q.push(r, big), nil)
+	want("bytes are bounded", q.push(r, small), proto.ErrOverloaded)
 	ops, ok := q.swap(nil)
 	if !ok || len(ops) != 1 {
 		t.Fatalf("%d operations", len(ops))
 	}
-	if fits, _ := q.push(nil, small); fits {
-		t.Fatal("what is being written does not count")
-	}
+	want("what is being written counts", q.push(r, small), proto.ErrOverloaded)
 	q.release(1, queueBytes(big))
 	for range 3 {
-		if fits, _ := q.push(nil, small); !fits {
-			t.Fatal("a free queue refuses")
-		}
+		want("a free queue", q.push(r, small), nil)
 	}
-	if fits, open := q.push(nil, small); fits || !open {
-		t.Fatal("messages are not bounded")
-	}
+	want("messages are bounded", q.push(r, small), proto.ErrOverloaded)
+	other := new(Room)
+	q.pushIdle(other) // is not counted
+	q.pushIdle(other)
+	want("after Close", q.push(other, small), proto.ErrInternal)
 	q.close()
-	if _, open := q.push(nil, small); open {
-		t.Fatal("a closed queue takes messages")
-	}
-	if ops, ok = q.swap(ops[:0]); !ok || len(ops) != 3 {
+	want("a closed queue", q.push(r, small), proto.ErrShuttingDown)
+	if ops, ok = q.swap(ops[:0]); !ok || len(ops) != 4 {
 		t.Fatalf("a closed queue gives up %d operations", len(ops))
 	}
 	if _, ok = q.swap(ops[:0]); ok {

@@ -47,7 +47,7 @@ func (r *Room) cursor(v *view) (*cursor, error) {
 // Reverse, newest first, until visit returns false. Only messages that the sink
 // has been given are seen, and none that the namespace's retention excludes by
 // number or by age. The message, its strings apart, is valid during the visit
-// only.
+// only. Visits should be short: a read keeps the store's files as they were.
 //
 // An error means that the history could not be read, never that there is less
 // of it: proto.ErrStorage, or proto.ErrShuttingDown after Close, wrapped. What

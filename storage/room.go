@@ -32,8 +32,8 @@ type Room struct {
 	bucket   uint32    // of the newest message, in the newest segment's class
 	settings []byte    // newest
 	trim     trimState // physical trimming
-	gathered bool      // takes part in the batch being grouped
-	idles    bool
+	gathered bool      // takes part in the batch that is being grouped
+	idling   bool      // goes idle with it
 	count    int
 	slot     int
 
@@ -42,7 +42,9 @@ type Room struct {
 	segments []segment // replaced, never changed; written by the committer alone
 	floor    uint64    // no lower offset can be read; written by the committer alone
 	first    place     // a message that was the oldest by age, offset 0 for none
-	closed   bool      // guarded by store.mu
+
+	closed bool // guarded by store.mu
+	idle   bool // guarded by store.queue.mu; nothing is queued after it
 }
 
 // errOpen is a broken promise of the caller: one Room a name.
@@ -95,6 +97,7 @@ func (s *Store) admit(r *Room) error {
 		select {
 		case <-old.forgotten:
 		case <-s.stop:
+		case <-s.dead:
 		}
 	}
 }
@@ -236,40 +239,39 @@ func (r *Room) Settings() []byte { return r.woken }
 // it must not block; it may call Append and Close.
 //
 // Otherwise p was not taken, and the error is proto.ErrOverloaded,
-// ErrStorageFull, ErrStorage or ErrShuttingDown.
+// ErrStorageFull, ErrStorage, ErrShuttingDown, or, after Close, ErrInternal.
 func (r *Room) Append(p *proto.Publish) *proto.Error {
+	refused := r.append(p)
+	if refused != nil {
+		r.store.refused(refused, 1)
+	}
+	return refused
+}
+
+func (r *Room) append(p *proto.Publish) *proto.Error {
 	s := r.store
-	var refused *proto.Error
 	switch {
 	case s.failure() != nil:
-		refused = proto.ErrStorage.New()
+		return proto.ErrStorage.New()
 	case s.space.refusing():
-		refused = proto.ErrStorageFull.After(freeRetry)
-	default:
-		fits, open := s.queue.push(r, p)
-		switch {
-		case !open:
-			refused = proto.ErrShuttingDown.New()
-		case !fits:
-			refused = proto.ErrOverloaded.After(s.opts.SyncStall)
-		default:
-			return nil
-		}
+		return proto.ErrStorageFull.After(freeRetry)
 	}
-	s.refused(refused, 1)
-	return refused
+	switch code := s.queue.push(r, p); code {
+	case nil:
+		return nil
+	case proto.ErrOverloaded:
+		return code.After(s.opts.SyncStall)
+	default:
+		return code.New()
+	}
 }
 
 // Close lets the room go idle. What was appended before still reaches the sink.
 // The room's record is written by the committer, later; Close itself does not
 // touch the disk. Nothing may be appended after it.
 func (r *Room) Close() {
-	s := r.store
-	s.mu.Lock()
-	again := r.closed
+	r.store.mu.Lock()
 	r.closed = true
-	s.mu.Unlock()
-	if !again {
-		s.queue.pushIdle(r) // a store that closes writes the record itself
-	}
+	r.store.mu.Unlock()
+	r.store.queue.pushIdle(r)
 }

@@ -38,11 +38,12 @@ type Store struct {
 	flights chan *flight // from the committer to the deliverer, in order
 	landed  chan *flight // to be used again
 	stop    chan struct{}
-	workers sync.WaitGroup // ticker, watcher, retention
+	workers sync.WaitGroup // ticker, watcher, retention, sweep
 	writers sync.WaitGroup // committer, deliverer
 	readers sync.WaitGroup // reads and wakes; added to under mu
 
 	failed atomic.Pointer[error]
+	dead   chan struct{} // closed when failed is set
 
 	mu      sync.Mutex
 	rooms   map[string]*Room // open, or closed and not yet written
@@ -69,6 +70,7 @@ func Open(dir string, o Options) (*Store, error) {
 		flights: make(chan *flight, maxFlights),
 		landed:  make(chan *flight, 16),
 		stop:    make(chan struct{}),
+		dead:    make(chan struct{}),
 		rooms:   make(map[string]*Room),
 	}
 	s.log = s.opts.Logger
@@ -94,6 +96,7 @@ func Open(dir string, o Options) (*Store, error) {
 	s.workers.Go(s.tick)
 	s.workers.Go(s.watch)
 	s.workers.Go(s.expireLoop)
+	s.workers.Go(s.sweepLoop)
 	return s, nil
 }
 
@@ -374,6 +377,7 @@ func (s *Store) fail(err error) {
 		return
 	}
 	s.log.Error("the log cannot be written: the process must end", slog.Any("error", err))
+	close(s.dead)
 	s.durable.stop()
 	s.opts.Fatal(err)
 }
