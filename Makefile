@@ -20,8 +20,8 @@ STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 8s
 
 .PHONY: build
-build: ## build bin/throng
-	go build -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/throng ./cmd/throng
+build: ## build bin/throng, which needs no library of the machine
+	CGO_ENABLED=0 go build -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/throng ./cmd/throng
 
 .PHONY: run
 run: build ## build and serve with --dev; THRONG_ variables count, too
