@@ -239,10 +239,14 @@ func appendBool(dst []byte, name string, value bool) []byte {
 	return strconv.AppendBool(appendName(dst, name), value)
 }
 
-// appendMillis appends a duration in whole milliseconds, rounded up, so that no
-// client comes back too early.
 func appendMillis(dst []byte, name string, d time.Duration) []byte {
-	return appendInt(dst, name, int64((d+time.Millisecond-1)/time.Millisecond))
+	return appendInt(dst, name, wholeMillis(d))
+}
+
+// wholeMillis returns a duration in whole milliseconds, rounded up, so that no
+// client comes back too early.
+func wholeMillis(d time.Duration) int64 {
+	return int64((d + time.Millisecond - 1) / time.Millisecond)
 }
 
 // appendQuoted appends a JSON string. Bytes that are not UTF-8 become U+FFFD;

@@ -3,6 +3,7 @@ package proto
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -77,4 +78,39 @@ func (f *jsonFrame) content(cmd *Command, limits *Limits) *Error {
 	cmd.scratch = scratch
 	cmd.Kind, cmd.Content = KindBytes, scratch[start:len(scratch):len(scratch)]
 	return checkContentSize(len(cmd.Content), limits)
+}
+
+// jsonContent returns the one JSON value that text is, without the white space
+// around it. The value may be nested as deep as depth says.
+func jsonContent(text []byte, depth int) ([]byte, *Error) {
+	const space = " \t\r\n"
+	value := bytes.TrimLeft(text, space)
+	before := len(text) - len(value)
+	value = bytes.TrimRight(value, space)
+	if len(value) == 0 {
+		return nil, ErrInvalidJSON.With("field %q is empty; JSON text is expected", fieldContent.name())
+	}
+	if nestsDeeper(value, depth) {
+		return nil, ErrTooDeep.With("field %q is nested deeper than %d levels", fieldContent.name(), depth)
+	}
+	f := framePool.Get().(*jsonFrame)
+	defer f.release()
+	f.buffer = *bytes.NewBuffer(value)
+	f.decoder.Reset(&f.buffer, decoderOptions...)
+	if _, err := f.decoder.ReadValue(); err != nil {
+		return nil, invalidContent(before, err)
+	}
+	if rest := len(f.decoder.UnreadBuffer()); rest > 0 {
+		return nil, ErrInvalidJSON.With("field %q is not valid JSON at byte %d: data after the value", fieldContent.name(), before+len(value)-rest)
+	}
+	return value, nil
+}
+
+// invalidContent turns the library's error into the client's; skipped bytes of
+// the field stand before what the library read.
+func invalidContent(skipped int, err error) *Error {
+	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		return ErrInvalidJSON.With("field %q is not valid JSON at byte %d: %v", fieldContent.name(), int64(skipped)+syntax.ByteOffset, syntax.Err)
+	}
+	return ErrInvalidJSON.With("field %q is not valid JSON: %v", fieldContent.name(), err)
 }
