@@ -198,19 +198,18 @@ func (f *flight) hasSync() bool {
 // encode gives the publishes their places and fills the batch.
 func (c *committer) encode(f *flight) {
 	now := c.s.clock.micros()
-	newest := int64(0)
 	for i := range f.deliveries {
 		d := &f.deliveries[i]
 		if len(d.pubs) > 0 && d.pubs[0].Err == nil {
 			c.appendRoom(f.batch, d, now)
-			newest = max(newest, d.room.tail.time)
+			c.s.newest = max(c.s.newest, d.room.tail.time)
 		}
 		if d.idle && d.room.unclean {
 			c.appendMeta(f.batch, d.room, true)
 		}
 		d.last = d.room.tail
 	}
-	if newest >= c.storedClock+clockStep {
+	if newest := c.s.newest; newest >= c.storedClock+clockStep {
 		c.storedClock = newest
 		c.scratch = binary.BigEndian.AppendUint64(c.scratch[:0], uint64(newest))
 		c.set(f.batch, keyClock, c.scratch)
@@ -343,21 +342,22 @@ func (s *Store) land(f *flight) {
 	}
 }
 
-// tick syncs what async rooms have written, SyncInterval after the first of it.
+// tick syncs what async rooms have written, SyncInterval after the first of it,
+// until nothing is written any more.
 func (s *Store) tick() {
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
 	defer timer.Stop()
 	for {
 		select {
-		case <-s.stop:
+		case <-s.drained:
 			return
 		case <-s.durable.wake:
 		}
 		for unsafe := true; unsafe && s.failure() == nil; {
 			timer.Reset(s.opts.SyncInterval)
 			select {
-			case <-s.stop:
+			case <-s.drained:
 				return
 			case <-timer.C:
 			}

@@ -220,6 +220,40 @@ func TestManyWriters(t *testing.T) {
 	mustClose(t, s)
 }
 
+// TestCloseOnStalledDisk stops a store whose disk has not synced for too long
+// while much is queued: it goes on once the disk does.
+func TestCloseOnStalledDisk(t *testing.T) {
+	for _, name := range []string{"a", "safe:a"} {
+		var disk slowDisk
+		o := testOptions(disk.wrap(vfs.NewMem()), newClock())
+		o.SyncInterval, o.SyncStall, o.QueueMessages = time.Millisecond, time.Millisecond, 50
+		s := mustOpen(t, o)
+		m := join(t, s, name)
+		disk.mu.Lock()
+		for m.Append(publish("x")) == nil {
+			m.sent++
+		}
+		closed := make(chan error, 1)
+		go func() { closed <- s.Close() }()
+		for { // until the queue is closed
+			if err := m.Append(publish("x")); err == nil {
+				m.sent++
+			} else if err.Code == proto.ErrShuttingDown {
+				break
+			}
+		}
+		disk.mu.Unlock()
+		if err := <-closed; err != nil {
+			t.Fatal(err)
+		}
+		for i, p := range m.wait() {
+			if p.Err != nil || p.Offset != uint64(i+1) {
+				t.Fatalf("%s: publish %d: offset %d, %v", name, i, p.Offset, p.Err)
+			}
+		}
+	}
+}
+
 // TestCloseFlushes appends right before the stop: all of it is delivered and
 // found.
 func TestCloseFlushes(t *testing.T) {

@@ -119,7 +119,7 @@ func (c *countingFS) GetDiskUsage(string) (vfs.DiskUsage, error) {
 // back, all in one life of the store. It needs the right to mount.
 func TestTmpfs(t *testing.T) {
 	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64m"); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=32m"); err != nil {
 		t.Skipf("a tmpfs cannot be mounted here: %v", err)
 	}
 	t.Cleanup(func() {
@@ -153,7 +153,7 @@ func TestTmpfs(t *testing.T) {
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Mount("", dir, "", syscall.MS_REMOUNT, "size=128m"); err != nil {
+	if err := syscall.Mount("", dir, "", syscall.MS_REMOUNT, "size=48m"); err != nil {
 		t.Fatal(err)
 	}
 	s.space.sample()

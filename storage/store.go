@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -35,12 +37,17 @@ type Store struct {
 	durable durability
 	space   *space
 
-	flights chan *flight // from the committer to the deliverer, in order
-	landed  chan *flight // to be used again
-	stop    chan struct{}
-	workers sync.WaitGroup // ticker, watcher, retention, sweep
-	writers sync.WaitGroup // committer, deliverer
+	flights chan *flight   // from the committer to the deliverer, in order
+	landed  chan *flight   // to be used again
+	stop    chan struct{}  // ends the workers
+	workers sync.WaitGroup // watcher, retention, sweep
+	writers sync.WaitGroup // committer, deliverer; the end of the queue ends them
+	drained chan struct{}  // ends the ticker, which the writers need
+	ticker  sync.WaitGroup
 	readers sync.WaitGroup // reads and wakes; added to under mu
+
+	// Owned by the committer.
+	newest int64 // the highest message time
 
 	failed atomic.Pointer[error]
 	dead   chan struct{} // closed when failed is set
@@ -70,6 +77,7 @@ func Open(dir string, o Options) (*Store, error) {
 		flights: make(chan *flight, maxFlights),
 		landed:  make(chan *flight, 16),
 		stop:    make(chan struct{}),
+		drained: make(chan struct{}),
 		dead:    make(chan struct{}),
 		rooms:   make(map[string]*Room),
 	}
@@ -93,7 +101,7 @@ func Open(dir string, o Options) (*Store, error) {
 		close(s.flights)
 	})
 	s.writers.Go(s.deliverSynced)
-	s.workers.Go(s.tick)
+	s.ticker.Go(s.tick)
 	s.workers.Go(s.watch)
 	s.workers.Go(s.expireLoop)
 	s.workers.Go(s.sweepLoop)
@@ -198,6 +206,7 @@ func (s *Store) load() (*committer, error) {
 	if err := s.failure(); err != nil {
 		return nil, err
 	}
+	s.newest = int64(stored)
 	return &committer{
 		s:           s,
 		random:      rand.NewChaCha8(randomSeed()),
@@ -294,6 +303,8 @@ func (s *Store) Close() error {
 		return err
 	}
 	s.writers.Wait()
+	close(s.drained)
+	s.ticker.Wait()
 	s.workers.Wait()
 	s.mu.Lock()
 	s.shut = true
@@ -327,12 +338,11 @@ func (s *Store) beginRead() bool {
 // committer has ended.
 func (s *Store) finish() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	open := slices.Collect(maps.Values(s.rooms))
+	s.mu.Unlock()
 	batch := s.db.NewBatch()
 	c := &committer{s: s}
-	newest := int64(0)
-	for _, r := range s.rooms {
-		newest = max(newest, r.tail.time)
+	for _, r := range open {
 		if !r.unclean {
 			continue
 		}
@@ -346,7 +356,7 @@ func (s *Store) finish() error {
 	}
 	state := storeState{generation: s.generation, restored: s.restored, clean: true}
 	c.set(batch, keyState, appendState(nil, state))
-	c.set(batch, keyClock, binary.BigEndian.AppendUint64(nil, uint64(s.clock.micros())))
+	c.set(batch, keyClock, binary.BigEndian.AppendUint64(nil, uint64(s.newest)))
 	if err := batch.Commit(pebble.Sync); err != nil {
 		return err
 	}
