@@ -226,7 +226,7 @@ func TestCloseOnStalledDisk(t *testing.T) {
 	for _, name := range []string{"a", "safe:a"} {
 		var disk slowDisk
 		o := testOptions(disk.wrap(vfs.NewMem()), newClock())
-		o.SyncInterval, o.SyncStall, o.QueueMessages = time.Millisecond, time.Millisecond, 50
+		o.SyncInterval, o.SyncStall, o.QueueMessages = time.Millisecond, time.Millisecond, 5*maxBatchMessages
 		s := mustOpen(t, o)
 		m := join(t, s, name)
 		disk.mu.Lock()
