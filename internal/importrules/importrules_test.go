@@ -4,16 +4,20 @@
 package importrules
 
 import (
-	"encoding/json"
-	"errors"
-	"io"
-	"os/exec"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
 
-const module = "github.com/thronghq/throng/"
+const (
+	module = "github.com/thronghq/throng/"
+	root   = "../.."
+)
 
 // mayImport says, for each folder at the top, which other folders its packages
 // and their tests may import. All may import internal, which everyone's tests
@@ -43,26 +47,52 @@ var keptTo = map[string][]string{
 	"github.com/nats-io":            {"cluster"},
 }
 
-// listed is what go list says of one package.
-type listed struct {
-	ImportPath   string
-	Imports      []string
-	TestImports  []string
-	XTestImports []string
-}
-
 func TestImports(t *testing.T) {
-	packages := list(t)
-	if len(packages) < 5 {
-		t.Fatalf("go list knows only %d packages", len(packages))
-	}
-	for _, p := range packages {
-		for _, imported := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
-			if wrong := check(p.ImportPath, imported); wrong != "" {
-				t.Errorf("%s imports %s: %s", p.ImportPath, imported, wrong)
+	files := 0
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && path != root && (strings.HasPrefix(entry.Name(), ".") || entry.Name() == "testdata"):
+			return fs.SkipDir
+		case entry.IsDir() || filepath.Ext(path) != ".go":
+			return nil
+		}
+		files++
+		folder, err := filepath.Rel(root, filepath.Dir(path))
+		if err != nil {
+			return err
+		}
+		for _, imported := range imports(t, path) {
+			if wrong := check(module+filepath.ToSlash(folder), imported); wrong != "" {
+				t.Errorf("%s imports %s: %s", path, imported, wrong)
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
+	if files < 50 {
+		t.Errorf("only %d files were looked at", files)
+	}
+}
+
+func imports(t *testing.T, path string) []string {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var paths []string
+	for _, spec := range file.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		paths = append(paths, imported)
+	}
+	return paths
 }
 
 // TestRulesCanFail gives the rules what they must refuse and must allow.
@@ -120,26 +150,4 @@ func check(from, to string) string {
 func top(path string) string {
 	folder, _, _ := strings.Cut(strings.TrimPrefix(path, module), "/")
 	return folder
-}
-
-func list(t *testing.T) []listed {
-	t.Helper()
-	command := exec.Command("go", "list", "-json=ImportPath,Imports,TestImports,XTestImports", module+"...")
-	output, err := command.Output()
-	if err != nil {
-		t.Fatalf("go list: %v", err)
-	}
-	var packages []listed
-	decoder := json.NewDecoder(strings.NewReader(string(output)))
-	for {
-		var p listed
-		err := decoder.Decode(&p)
-		if errors.Is(err, io.EOF) {
-			return packages
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		packages = append(packages, p)
-	}
 }

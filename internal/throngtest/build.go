@@ -9,9 +9,11 @@ package throngtest
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -57,6 +59,9 @@ func Build(t testing.TB) string {
 }
 
 func build() (path string, err error) {
+	if err := lookAtSources(); err != nil {
+		return "", err
+	}
 	if built.dir, err = os.MkdirTemp("", "throngtest-"); err != nil {
 		return "", err
 	}
@@ -70,4 +75,24 @@ func build() (path string, err error) {
 		return "", fmt.Errorf("throngtest: go build: %w\n%s", err, output)
 	}
 	return path, nil
+}
+
+// lookAtSources reads the module's folders, so that go test, which remembers
+// what a test has read, does not take the result of an older binary for this
+// one's.
+func lookAtSources() error {
+	output, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return fmt.Errorf("throngtest: go list -m: %w", err)
+	}
+	root := strings.TrimSpace(string(output))
+	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // what cannot be read is no source: the build would tell
+		}
+		if entry.IsDir() && path != root && (strings.HasPrefix(entry.Name(), ".") || entry.Name() == "bin") {
+			return fs.SkipDir
+		}
+		return nil
+	})
 }
