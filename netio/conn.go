@@ -61,7 +61,7 @@ type Conn struct {
 	opened bool         // Handler.Open was called
 	told   bool         // Handler.Closed was called
 	paused bool         // reading waits until replies have drained
-	reject *proto.Code  // what a handshake is answered with, whatever it says
+	full   bool         // accepted past the server's bound, to be answered 503
 	inHeld int          // bytes of in that are accounted for
 
 	mu      sync.Mutex

@@ -20,8 +20,6 @@ import (
 // retryAfter is what an overloaded server asks for, give or take.
 const retryAfter = 5 * time.Second
 
-var unavailable = proto.ErrUnavailable
-
 // newConn makes a connection of an accepted or adopted socket, which it owns
 // from then on. Nothing happens before start.
 func newConn(l *loop, fd int, remote netip.AddrPort) *Conn {
@@ -51,6 +49,7 @@ func (c *Conn) start() {
 func (c *Conn) adopt() {
 	first := c.in.rest
 	c.in.rest = nil
+	c.core.readers.Put(c.in)
 	c.in = nil
 	c.start()
 	c.readHead(first)
@@ -92,20 +91,18 @@ func (c *Conn) handshake(b []byte, size int) {
 		return
 	}
 	h := parseHead(b[:size])
-	if c.reject == nil && !h.isUpgrade() {
+	if !h.isUpgrade() {
 		c.giveAway(b)
 		return
 	}
-	if c.core.refusing.Load() {
-		c.refuse(proto.ErrShuttingDown.New())
-		return
-	}
-	if c.reject != nil {
-		c.refuse(c.reject.After(retryAfter))
-		return
-	}
 	r, key, err := h.check(&c.core.limits, longestLine(b[:size]))
-	if err == nil {
+	switch {
+	case err != nil:
+	case c.core.refusing.Load():
+		err = proto.ErrShuttingDown.After(retryAfter)
+	case c.full || c.core.memory.exceeded() > 0:
+		err = proto.ErrUnavailable.After(retryAfter)
+	default:
 		err = c.accept(r, key)
 	}
 	if err != nil {
@@ -162,14 +159,15 @@ func (c *Conn) accept(r *Request, key string) *proto.Error {
 	c.phase = phaseOpen
 	c.chunk.due[c.slot].Store(0)
 	c.chunk.ping[c.slot].Store(c.core.firstPing())
+	c.corked = true // the answer and what Open sends leave together
 	c.replyLocked(answer)
-	c.accountOutLocked()
 	c.mu.Unlock()
 
 	c.core.stats.handshake("accepted")
 	c.core.stats.opened.Add(1)
 	c.opened = true
 	c.core.handler.Open(c)
+	c.uncork()
 	return nil
 }
 
@@ -220,7 +218,7 @@ func (c *Conn) refuse(err *proto.Error) {
 
 // handshakeLate ends a handshake that took too long.
 func (c *Conn) handshakeLate() {
-	if c.in == nil && c.reject == nil {
+	if c.in == nil {
 		c.core.stats.handshake(proto.ErrHandshakeTimeout.Name)
 		c.die(CauseCut) // it never said a word
 		return

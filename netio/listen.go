@@ -24,7 +24,8 @@ const (
 	userTimeout    = 120 // seconds that sent bytes may stay unacknowledged
 	keepIdle       = 60  // seconds until the kernel probes a silent peer
 	notSentLowat   = 16 << 10
-	bindAttempts   = 8 // for port 0, where the port may be taken between two binds
+	maxSegment     = 8960 // of Ethernet's jumbo frames; docs/design/0003-segments.md
+	bindAttempts   = 8    // for port 0, where the port may be taken between two binds
 	reserveDevice  = "/dev/null"
 	shedWhenFull   = 64   // connections closed with the reserve descriptor, per back-off
 	descriptorsFor = 1024 // at most kept for files, the store and net/http; see reserveOf
@@ -42,9 +43,9 @@ type listener struct {
 
 	next int // owned by the loop's goroutine: index in loops
 
-	mu     sync.Mutex
-	paused bool // not watched, because descriptors ran out
-	closed bool
+	mu      sync.Mutex
+	watched bool // false before start, and while descriptors have run out
+	closed  bool
 }
 
 // gate decides whether there is room for one more connection.
@@ -127,6 +128,7 @@ func bindTCP(address string, share bool) (fd int, addr net.Addr, err error) {
 func setListenerOptions(fd int, share bool) error {
 	options := []struct{ level, name, value int }{
 		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+		{unix.IPPROTO_TCP, unix.TCP_MAXSEG, maxSegment},
 		{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, userTimeout * 1000},
 		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
 		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, keepIdle},
@@ -190,10 +192,33 @@ func duplicate(c syscall.Conn) (fd int, err error) {
 
 // start has the loop watch the listener.
 func (ln *listener) start() error {
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
 	ln.op = ln.loop.poll.Alloc()
 	ln.op.FD = ln.fd
 	ln.op.OnRead = ln.onRead
-	return ln.loop.poll.Control(ln.op, netpoll.PollReadable)
+	return ln.watchLocked()
+}
+
+// watchLocked has the loop watch the listener. Where onRead has just unwatched
+// it, the poller comes out of onRead without this lock.
+func (ln *listener) watchLocked() error {
+	if ln.watched || ln.closed {
+		return nil
+	}
+	if err := ln.loop.poll.Control(ln.op, netpoll.PollReadable); err != nil {
+		return fmt.Errorf("watch a listener: %w", err)
+	}
+	ln.watched = true
+	return nil
+}
+
+// unwatchLocked has the loop leave the listener alone.
+func (ln *listener) unwatchLocked() {
+	if ln.watched {
+		ln.watched = false
+		_ = ln.loop.poll.Control(ln.op, netpoll.PollDetach) // an open descriptor that is watched can be let go
+	}
 }
 
 // close stops listening. The kernel refuses connections from then on.
@@ -204,9 +229,7 @@ func (ln *listener) close() {
 		return
 	}
 	ln.closed = true
-	if !ln.paused {
-		_ = ln.loop.poll.Control(ln.op, netpoll.PollDetach) // fails only where it is not watched
-	}
+	ln.unwatchLocked()
 	closeDescriptor(ln.fd)
 }
 
@@ -214,7 +237,7 @@ func (ln *listener) close() {
 func (ln *listener) onRead(netpoll.Poll) error {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
-	if ln.closed || ln.paused {
+	if !ln.watched {
 		return nil
 	}
 	for range acceptBatch {
@@ -249,7 +272,7 @@ func (ln *listener) admit(fd int, remote netip.AddrPort) {
 	ln.next = (ln.next + 1) % len(ln.loops)
 	c := newConn(l, fd, remote)
 	if room == roomForAnswer {
-		c.reject = unavailable
+		c.full = true
 	}
 	c.start()
 }
@@ -263,20 +286,17 @@ func (ln *listener) exhausted(errno syscall.Errno) {
 			slog.Any("error", errno))
 	}
 	ln.gate.shed(ln.fd)
-	ln.paused = true
-	_ = ln.loop.poll.Control(ln.op, netpoll.PollDetach) // fails only where it is not watched
+	ln.unwatchLocked()
 }
 
 // retry watches the listener again after exhausted.
 func (ln *listener) retry() {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
-	if !ln.paused || ln.closed {
-		return
+	if ln.op == nil {
+		return // not started
 	}
-	ln.paused = false
-	if err := ln.loop.poll.Control(ln.op, netpoll.PollReadable); err != nil {
-		ln.paused = true
+	if err := ln.watchLocked(); err != nil {
 		ln.core.stats.acceptErrors.Add(1)
 	}
 }
@@ -294,7 +314,7 @@ func (g *gate) room() int {
 	switch {
 	case n >= g.max+g.courted:
 		return roomNone
-	case n >= g.max || g.core.memory.exceeded() > 0:
+	case n >= g.max:
 		return roomForAnswer
 	}
 	return roomForAll

@@ -18,11 +18,12 @@ type piece struct {
 // pieces; the last one takes more until it is full.
 type outbox struct {
 	pieces     []piece
-	head       int // of the first piece that is not written
-	sent       int // bytes of that piece that are written
-	replies    int // unwritten bytes and slots of owned pieces
-	deliveries int // unwritten bytes and slots of shared pieces
-	held       int // what the pieces take: the owned ones' capacity, the shared ones' length, slots
+	head       int  // of the first piece that is not written
+	sent       int  // bytes of that piece that are written
+	cut        bool // the first piece begins inside a frame of which bytes are written
+	replies    int  // unwritten bytes and slots of owned pieces
+	deliveries int  // unwritten bytes and slots of shared pieces
+	held       int  // what the pieces take: the owned ones' capacity, the shared ones' length, slots
 }
 
 var outboxes = sync.Pool{New: func() any { return new(outbox) }}
@@ -56,7 +57,7 @@ func (o *outbox) reply(pool *buffers, frame []byte) {
 // partly written.
 func (o *outbox) urgent(pool *buffers, frame []byte) {
 	at := o.head
-	if o.sent > 0 {
+	if o.cut {
 		at++
 	}
 	b := append(pool.get(len(frame)), frame...)
@@ -71,7 +72,7 @@ func (o *outbox) urgent(pool *buffers, frame []byte) {
 // stream still ends at the end of a frame.
 func (o *outbox) dropUnsent(pool *buffers) {
 	keep := o.head
-	if o.sent > 0 {
+	if o.cut && keep < len(o.pieces) {
 		keep++
 	}
 	for i := keep; i < len(o.pieces); i++ {
@@ -87,11 +88,12 @@ func (o *outbox) wrote(pool *buffers, n int) {
 		left := len(p.b) - o.sent
 		if n < left {
 			o.sent += n
+			o.cut = true
 			o.spend(p, n)
 			return
 		}
 		n -= left
-		o.sent = 0
+		o.sent, o.cut = 0, false
 		o.head++
 		o.forget(pool, p, left)
 	}

@@ -247,6 +247,7 @@ func (c *Conn) end() {
 	}
 	c.mu.Lock()
 	c.dieLocked(CauseCut)
+	c.discardOutLocked()
 	c.phase = phaseEnded
 	op, fd := c.op, int(c.fd)
 	c.op, c.fd = nil, -1

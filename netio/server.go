@@ -29,7 +29,6 @@ type Server struct {
 	web       *web
 	sweeper   *sweeper
 
-	refusing   atomic.Bool
 	refuseOnce sync.Once
 	endOnce    sync.Once
 	stopSweep  chan struct{}
@@ -50,6 +49,8 @@ func Listen(o Options) (*Server, error) {
 		s.refuse()
 		return nil, errors.Join(err, s.release())
 	}
+	s.work.Go(func() { s.sweeper.run(s.stopSweep) })
+	s.work.Go(s.web.serve)
 	o.Metrics.RegisterMetricsWriter(s.writeMetrics)
 	return s, nil
 }
@@ -137,11 +138,9 @@ func (s *Server) Addrs() []net.Addr { return append([]net.Addr(nil), s.addrs...)
 // Serve accepts connections until Shutdown has ended everything, and returns
 // what went wrong with that.
 func (s *Server) Serve() error {
-	s.work.Go(func() { s.sweeper.run(s.stopSweep) })
-	s.work.Go(s.web.serve)
 	for _, ln := range s.listeners {
 		if err := ln.start(); err != nil {
-			return fmt.Errorf("watch a listener: %w", err)
+			return err
 		}
 	}
 	<-s.done
@@ -161,7 +160,6 @@ func (s *Server) Refuse() { s.refuse() }
 
 func (s *Server) refuse() {
 	s.refuseOnce.Do(func() {
-		s.refusing.Store(true)
 		s.core.refusing.Store(true)
 		for _, ln := range s.listeners {
 			ln.close()
@@ -224,7 +222,7 @@ func (s *Server) end(ctx context.Context) error {
 		<-s.core.live.drained()
 	}
 	web.Wait()
-	close(s.stopSweep)
+	s.web.givers.Wait() // no connection is left that could be given away
 	return errors.Join(err, webErr, s.release())
 }
 
@@ -267,6 +265,7 @@ func (c *Conn) shutDown() {
 
 // release ends the loops and closes what is left, once no connection is.
 func (s *Server) release() error {
+	close(s.stopSweep)
 	var errs []error
 	for _, l := range s.loops {
 		errs = append(errs, l.stop())

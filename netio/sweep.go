@@ -33,12 +33,15 @@ func (k *clock) in(d time.Duration) uint32 {
 // advance moves the clock to the present.
 func (k *clock) advance() { k.ticks.Store(uint32(time.Since(k.start)/k.tick) + 1) }
 
+// minTick is the finest granularity of timeouts.
+const minTick = time.Millisecond
+
 // tickFor returns the tick for timeouts of at least the given lengths: a
 // second, or a fifth of the shortest.
 func tickFor(lengths ...time.Duration) time.Duration {
 	tick := time.Second
 	for _, d := range lengths {
-		tick = min(tick, max(d/5, time.Millisecond))
+		tick = min(tick, max(d/5, minTick))
 	}
 	return tick
 }
@@ -222,11 +225,14 @@ func (c *Conn) silent() {
 
 // due is called on the loop's goroutine when the tick in the slot has come.
 func (c *Conn) due() {
-	due := c.chunk.due[c.slot].Load()
 	c.mu.Lock()
-	if c.phase == phaseEnded || due == 0 || due > c.core.clock.now() {
+	if c.phase == phaseEnded {
 		c.mu.Unlock()
-		return // ended, or set anew meanwhile
+		return
+	}
+	if due := c.chunk.due[c.slot].Load(); due == 0 || due > c.core.clock.now() {
+		c.mu.Unlock()
+		return // it was set anew meanwhile
 	}
 	c.chunk.due[c.slot].Store(0)
 	p := c.phase

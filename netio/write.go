@@ -42,18 +42,21 @@ func (c *Conn) sendReplyLocked(frame []byte) {
 			return
 		}
 	}
-	c.queueLocked().reply(&c.core.pool, frame[n:])
+	o := c.queueLocked()
+	o.reply(&c.core.pool, frame[n:])
+	o.cut = o.cut || n > 0
 }
 
 // deliverLocked sends shared frames, or queues them. It returns false if they
 // are too many.
 func (c *Conn) deliverLocked(frames []byte) bool {
+	n := 0
 	if c.out == nil && !c.corked {
-		n, ok := c.sendLocked(frames)
+		var ok bool
+		n, ok = c.sendLocked(frames)
 		if !ok || n == len(frames) {
 			return true
 		}
-		frames = frames[n:]
 	} else if c.out != nil && c.out.deliveries > 0 && c.out.deliveries+len(frames) > c.core.limits.Outbox {
 		c.refused = true
 		return false
@@ -61,7 +64,12 @@ func (c *Conn) deliverLocked(frames []byte) bool {
 	if c.corked && len(c.loop.cork) > 0 && c.out == nil {
 		c.flushCorkLocked()
 	}
-	c.queueLocked().deliver(frames)
+	if c.phase >= phaseDead {
+		return true
+	}
+	o := c.queueLocked()
+	o.deliver(frames[n:])
+	o.cut = o.cut || n > 0
 	c.accountOutLocked()
 	return true
 }
