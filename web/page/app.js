@@ -19,10 +19,12 @@ class Session {
   #connection;
   #room;
   #view;
+  #name; // the room's
   #token;
   #recount;
 
   constructor(name, room, token) {
+    this.#name = room;
     this.#token = token;
     const url = new URL("/ws", location.href);
     url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
@@ -54,7 +56,10 @@ class Session {
       onTransient: (message) => this.#view.onTransient(message),
       onMembers: (count, joined, left) => this.#view.onMembers(count, joined, left),
       onNotice: (text) => this.#view.onNotice(text),
-      onRefused: (error) => welcome(error.message, WANTS_TOKEN.has(error.code)),
+      onRefused: (error) => {
+        const reason = error.code === "unauthenticated" ? "This server admits users with a token." : error.message;
+        welcome(reason, WANTS_TOKEN.has(error.code));
+      },
       onClosed: (reason) => this.#view.onClosed(reason),
     });
     this.#connection.connect();
@@ -90,6 +95,7 @@ class Session {
     switch (frame.type) {
       case "session":
         this.#room.setLimits(frame.limits);
+        setAddress(frame.userId, this.#name); // with a token, it says who this is
         this.#view.setUser(frame.userId, frame.limits.message);
         break;
       case "error":
@@ -127,6 +133,10 @@ function welcome(error = "", token = false) {
   (first ?? byId("name")).focus();
 }
 
+function setAddress(name, room) {
+  history.replaceState(null, "", `/?${new URLSearchParams({ name, room })}`);
+}
+
 function enter(name, room, token) {
   session?.close();
   byId("welcome").hidden = true;
@@ -144,7 +154,7 @@ byId("enter").addEventListener("submit", (event) => {
   }
   localStorage.setItem("throng.name", name);
   sessionStorage.setItem("throng.token", token);
-  history.replaceState(null, "", `/?${new URLSearchParams({ name, room })}`);
+  setAddress(name, room);
   enter(name, room, token);
 });
 

@@ -9,6 +9,7 @@ export const PAGE = 60; // messages in one request for history
 const OUTBOX_MAX = 200; // messages that may wait to be acknowledged
 const RETRY_MS = 2_000; // before a command is sent again that may be, where the server names no time
 const KEY_TTL_MS = 10 * 60_000; // how long the server knows an idempotency key, where it does not say
+const DOUBT_MS = 5_000; // an ack this shortly before the link broke may be of a message that the disk never had
 const KEY_MARGIN_MS = 60_000; // taken off that, for what a message spends under way
 
 // Close codes that blame a frame. What was under way then is not sent again
@@ -45,6 +46,8 @@ export class Room {
   #joined = false;
   #live = false; // joined, and everything missed has come
   #outbox = new Map(); // key → draft
+  #doubtful = []; // drafts that were acknowledged in the last moments of the link
+  #brokenAt = 0; // when the link broke, on the clock of acknowledgements
   #retryTimer = 0;
   #lastTyping = 0;
   #keyTtl = KEY_TTL_MS;
@@ -74,22 +77,27 @@ export class Room {
     }
     this.#joined = true;
     this.#head = joined.offset;
-    const missed = joined.recovered ? joined.offset - since.offset : 0;
-    if (joined.recovered) {
+    // An ack ahead of the position may be of a message that a crash lost. Its
+    // offset is someone else's in the new epoch: the page tells what is true.
+    const recovered = joined.recovered && (joined.epoch === since.epoch || this.#acked.size === 0);
+    if (recovered) {
       this.#position = { ...since, epoch: joined.epoch };
     } else {
       this.#position = { epoch: joined.epoch, offset: joined.offset };
       this.#acked.clear();
-      if (since) this.#handlers.onReset();
+    }
+    if (since && !recovered) {
+      this.#handlers.onReset();
+      this.#bringBack();
     }
     this.#handlers.onJoined({
       members: joined.members,
-      recovered: joined.recovered,
-      missed,
+      recovered,
+      missed: recovered ? joined.offset - since.offset : 0,
       resumed: since !== null,
       at: this.#position.offset,
     });
-    if (!joined.recovered) await this.#firstPage();
+    if (!recovered) await this.#firstPage();
     this.#checkLive();
   }
 
@@ -98,9 +106,11 @@ export class Room {
     this.#keyTtl = limits.keyTtl ?? KEY_TTL_MS;
   }
 
-  // disconnected is called when the link broke. It keeps what is unanswered.
+  // disconnected is called when the link broke, or a try to have one failed. It
+  // keeps what is unanswered.
   disconnected() {
     clearTimeout(this.#retryTimer);
+    if (this.#joined) this.#brokenAt = performance.now();
     this.#joined = this.#live = false;
   }
 
@@ -341,6 +351,24 @@ export class Room {
     this.#handlers.onDraft(draft);
   }
 
+  // bringBack puts back into the outbox what was acknowledged just before a log
+  // lost its end: by default the server acknowledges some milliseconds before
+  // the disk has it. What is there after all is settled by the page that is
+  // loaded next, and by its key.
+  #bringBack() {
+    const broken = this.#brokenAt;
+    const doubtful = this.#doubtful.filter(({ ackedAt }) => ackedAt <= broken && broken - ackedAt < DOUBT_MS);
+    const later = [...this.#outbox];
+    this.#doubtful = [];
+    this.#outbox.clear();
+    for (const { draft } of doubtful) {
+      Object.assign(draft, { state: "waiting", offset: undefined });
+      this.#outbox.set(draft.key, draft);
+      this.#handlers.onDraft(draft);
+    }
+    for (const [key, draft] of later) this.#outbox.set(key, draft);
+  }
+
   // settle ends the draft that a stored message came from. It reports whether
   // there was one.
   #settle(message) {
@@ -353,6 +381,9 @@ export class Room {
   #done(draft, { offset, timestamp, msgId }) {
     if (!this.#outbox.delete(draft.key)) return;
     Object.assign(draft, { state: "done", reason: "", offset, timestamp, msgId });
+    const ackedAt = performance.now();
+    this.#doubtful = this.#doubtful.filter((one) => ackedAt - one.ackedAt < DOUBT_MS);
+    this.#doubtful.push({ draft, ackedAt });
     this.#handlers.onDraft(draft);
   }
 

@@ -313,6 +313,41 @@ return {
     equal(await rejoin(room, 2, true, "f"), { epoch: "f", offset: 2, timestamp: 1002 });
   },
 
+  "what was acknowledged last and is gone after a crash is sent again, once": async () => {
+    const room = newRoom();
+    await joinFresh(room);
+    for (const text of ["kept", "lost"]) room.it.say(text);
+    const [kept, lost] = room.fake.asked.splice(0);
+    kept.reply({ type: "ack", offset: 1, timestamp: 1001 });
+    lost.reply({ type: "ack", offset: 2, timestamp: 1002 });
+    await settled();
+    await rejoin(room, 1, false, "f");
+    room.fake.take("history").reply({ type: "history", messages: [message(1, "me", { key: kept.frame.key })] });
+    await settled();
+    equal(room.fake.asked.map(({ frame }) => [frame.content, frame.key]), [["lost", lost.frame.key]]);
+    room.fake.take("message").reply({ type: "ack", offset: 2, timestamp: 2002 });
+    await settled();
+    await rejoin(room, 2, true, "f");
+    equal(room.fake.asked, []);
+  },
+
+  "an ack ahead of the position, and a new epoch: the page tells what is true": async () => {
+    const room = newRoom();
+    await joinFresh(room);
+    await rejoin(room, 2); // 1 and 2 are to come
+    room.it.receive(message(1));
+    room.it.receive(message(2));
+    room.it.say("mine");
+    room.fake.take("message").reply({ type: "ack", offset: 4, timestamp: 1004 });
+    await settled();
+    await rejoin(room, 3, true, "f");
+    room.fake.take("history").reply({ type: "history", messages: [message(3), message(2), message(1)] });
+    await settled();
+    equal(room.fake.asked.map(({ frame }) => frame.content), ["mine"]);
+    room.it.receive(message(4, "cleo"));
+    equal(room.log.at(-1), ["onMessage", message(4, "cleo")]);
+  },
+
   "a gap moves the position past what is gone": async () => {
     const room = newRoom();
     await joinFresh(room);
