@@ -24,14 +24,36 @@ func runServe(args []string, o outside) int {
 		log.LogAttrs(context.Background(), slog.LevelWarn, warning)
 	}
 
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	ctx, stop := untilSignal()
 	defer stop()
-	context.AfterFunc(ctx, stop)
 	if err := serve(ctx, cfg, log); err != nil {
 		log.LogAttrs(context.Background(), slog.LevelError, "the server ended", slog.Any("error", err))
 		return exitFailure
 	}
 	return exitOK
+}
+
+// untilSignal returns a context that ends with the first SIGTERM or SIGINT. By
+// then the process no longer catches them, so that the next one ends it. The
+// caller calls stop in the end.
+func untilSignal() (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-signals:
+		case <-ctx.Done():
+		}
+		signal.Stop(signals)
+		cancel()
+	}()
+	return ctx, func() {
+		cancel()
+		<-done
+	}
 }
 
 func serveUsage() string {
