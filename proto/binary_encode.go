@@ -6,23 +6,28 @@ import (
 	"time"
 )
 
+// The fields of each frame are put in the order of their tags.
+
 // AppendMessage implements Codec. It allocates nothing where dst has room.
 func (*Binary) AppendMessage(dst []byte, m *Message, own bool) []byte {
 	dst = append(dst, typeMessage)
-	dst = putText(dst, tagMsgID, m.ID[:])
-	dst = putText(dst, tagFrom, m.From)
 	dst = putText(dst, tagTo, m.To)
+	dst = putText(dst, tagFrom, m.From)
+	dst = putText(dst, tagMsgID, m.ID[:])
 	if m.Offset != 0 {
 		dst = putUint(dst, tagOffset, m.Offset)
 	}
 	dst = putInt(dst, tagTimestamp, m.Millis())
+	switch m.Kind {
+	case KindJSON:
+		dst = putText(dst, tagContent, m.Content)
+	case KindBytes:
+		dst = putText(dst, tagBytes, m.Content)
+	}
 	if own {
 		dst = putOptional(dst, tagKey, m.Key)
 	}
-	if m.Kind == KindBytes {
-		return putText(dst, tagBytes, m.Content)
-	}
-	return putText(dst, tagContent, m.Content)
+	return dst
 }
 
 // AppendEvent implements Codec. It allocates nothing where dst has room.
@@ -55,8 +60,8 @@ func (c *Binary) AppendEvent(dst []byte, ev *Event) []byte {
 		dst = putInt(dst, tagTimestamp, ev.Millis)
 	case EvMemberJoined, EvMemberLeft:
 		dst = putText(dst, tagRoom, ev.Room)
-		dst = putText(dst, tagUserID, ev.UserID)
 		dst = putInt(dst, tagMembers, int64(ev.Members))
+		dst = putText(dst, tagUserID, ev.UserID)
 	case EvMemberCount:
 		dst = putText(dst, tagRoom, ev.Room)
 		dst = putInt(dst, tagMembers, int64(ev.Members))
@@ -71,6 +76,12 @@ func (c *Binary) AppendEvent(dst []byte, ev *Event) []byte {
 	case EvRoomClosed:
 		dst = putText(dst, tagRoom, ev.Room)
 		dst = putText(dst, tagReason, ev.Reason)
+	case EvRoomUpdated:
+		dst = putText(dst, tagRoom, ev.Room)
+		dst = putOptional(dst, tagHost, ev.Host)
+		if ev.MaxUsers != 0 {
+			dst = putInt(dst, tagMaxUsers, int64(ev.MaxUsers))
+		}
 	case EvDelivered:
 		dst = putText(dst, tagTo, ev.Room)
 		dst = putText(dst, tagMsgID, ev.MsgID[:])
@@ -82,12 +93,12 @@ func (c *Binary) AppendEvent(dst []byte, ev *Event) []byte {
 }
 
 func putSession(dst []byte, s *SessionInfo) []byte {
-	dst = putText(dst, tagSessionID, s.SessionID)
 	dst = putText(dst, tagUserID, s.UserID)
-	dst = putInt(dst, tagConnectedAt, s.ConnectedAt)
 	dst = putText(dst, tagStatus, s.Status)
 	dst = putText(dst, tagDeviceType, s.DeviceType)
 	dst = putText(dst, tagDeviceOS, s.DeviceOS)
+	dst = putText(dst, tagSessionID, s.SessionID)
+	dst = putInt(dst, tagConnectedAt, s.ConnectedAt)
 	dst = putMillis(dst, tagHeartbeat, s.Heartbeat)
 	l := s.Limits
 	dst = putInt(dst, tagLimitMessage, int64(l.Message))
@@ -105,14 +116,15 @@ func putSession(dst []byte, s *SessionInfo) []byte {
 
 func putJoined(dst []byte, ev *Event) []byte {
 	dst = putText(dst, tagRoom, ev.Room)
-	dst = putText(dst, tagEpoch, ev.Epoch)
 	dst = putUint(dst, tagOffset, ev.Offset)
+	dst = putText(dst, tagEpoch, ev.Epoch)
 	dst = putBool(dst, tagRecovered, ev.Recovered)
 	dst = putOptional(dst, tagHost, ev.Host)
+	dst = putInt(dst, tagMembers, int64(ev.Members))
 	if ev.MaxUsers != 0 {
 		dst = putInt(dst, tagMaxUsers, int64(ev.MaxUsers))
 	}
-	return putInt(dst, tagMembers, int64(ev.Members))
+	return dst
 }
 
 // putHistory puts each message of the page as the frame that pushes it.

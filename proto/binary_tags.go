@@ -159,8 +159,9 @@ var binaryEvents = [...]byte{
 	EvLag:          18,
 	EvGap:          19,
 	EvRoomClosed:   20,
-	EvDelivered:    21,
-	EvError:        22,
+	EvRoomUpdated:  21,
+	EvDelivered:    22,
+	EvError:        23,
 }
 
 // binaryCommandOf returns the command of that number, CmdNone for none.

@@ -10,12 +10,14 @@ import (
 	"github.com/thronghq/throng/proto"
 )
 
-func TestDecodeCommands(t *testing.T) {
-	tests := []struct {
-		name  string
-		frame string
-		want  proto.Command
-	}{
+type commandTest struct {
+	name  string
+	frame string
+	want  proto.Command
+}
+
+func commandTests() []commandTest {
+	return []commandTest{
 		{"auth", `{"type":"auth","id":"a","token":"t.o.k","deviceInfo":{"type":"web","os":"Linux","more":[1]}}`, proto.Command{
 			Type: proto.CmdAuth, ID: []byte("a"), Token: []byte("t.o.k"), DeviceType: []byte("web"), DeviceOS: []byte("Linux"),
 		}},
@@ -120,9 +122,12 @@ func TestDecodeCommands(t *testing.T) {
 			Type: proto.CmdMessage, Room: []byte("a"), Content: []byte(`"` + strings.Repeat("x", 64<<10-2) + `"`),
 		}},
 	}
+}
+
+func TestDecodeCommands(t *testing.T) {
 	codec := newCodec()
 	var used proto.Command // carries what the frame before left in it
-	for _, test := range tests {
+	for _, test := range commandTests() {
 		t.Run(test.name, func(t *testing.T) {
 			frame := []byte(test.frame)
 			if err := codec.Decode(frame, &used); err != nil {

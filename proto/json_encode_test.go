@@ -149,14 +149,16 @@ func TestEventNamesAreComplete(t *testing.T) {
 	}
 }
 
-func TestAppendMessage(t *testing.T) {
+type messageTest struct {
+	name   string
+	change func(*proto.Message)
+	own    bool
+	want   string
+}
+
+func messageTests() []messageTest {
 	const id = "0199c82c-c07b-774b-8000-00000000002a"
-	tests := []struct {
-		name   string
-		change func(*proto.Message)
-		own    bool
-		want   string
-	}{
+	return []messageTest{
 		{
 			"a member's copy",
 			func(*proto.Message) {}, false,
@@ -188,8 +190,11 @@ func TestAppendMessage(t *testing.T) {
 			`{"type":"message","msgId":"` + id + `","from":"a\"b\\","to":"é` + "\u2028" + `😀","content":1,"timestamp":1760000000123,"offset":1234}`,
 		},
 	}
+}
+
+func TestAppendMessage(t *testing.T) {
 	codec := newCodec()
-	for _, test := range tests {
+	for _, test := range messageTests() {
 		t.Run(test.name, func(t *testing.T) {
 			m := sampleMessage()
 			test.change(&m)
