@@ -1,0 +1,133 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// opener opens a process's connections, some at a time.
+type opener struct {
+	target  target
+	process int
+	request func(c *conn) []byte // the upgrade request
+	atOnce  int                  // handshakes under way at most
+	started int
+	ready   int
+	timeout time.Duration // without any progress
+}
+
+// The key and its answer are the example of RFC 6455, section 1.3.
+const (
+	upgradeKey    = "dGhlIHNhbXBsZSBub25jZQ=="
+	upgradeAccept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+	maxHead       = 16 << 10
+)
+
+// appendRequest appends an upgrade request. An empty subprotocol is not offered.
+func appendRequest(dst []byte, t target, path, subprotocol string) []byte {
+	dst = append(dst, "GET "...)
+	dst = append(dst, t.dir...)
+	dst = append(dst, path...)
+	dst = append(dst, " HTTP/1.1\r\nHost: "...)
+	dst = append(dst, t.host...)
+	dst = append(dst, "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "+upgradeKey+"\r\n"...)
+	if subprotocol != "" {
+		dst = append(dst, "Sec-WebSocket-Protocol: "...)
+		dst = append(dst, subprotocol...)
+		dst = append(dst, "\r\n"...)
+	}
+	return append(dst, "\r\n"...)
+}
+
+// readUpgrade reads the server's answer, once all of it is there.
+func readUpgrade(b []byte) (rest []byte, done bool, err error) {
+	end := bytes.Index(b, []byte("\r\n\r\n"))
+	if end < 0 {
+		if len(b) > maxHead {
+			return nil, false, fmt.Errorf("the answer to the upgrade has more than %d bytes", maxHead)
+		}
+		return b, false, nil
+	}
+	head, rest := b[:end], b[end+4:]
+	line, _, _ := bytes.Cut(head, []byte("\r\n"))
+	if !bytes.HasPrefix(line, []byte("HTTP/1.1 101 ")) {
+		return nil, false, fmt.Errorf("the upgrade was refused: %s %s", line, bytes.TrimSpace(rest))
+	}
+	if !bytes.Contains(head, []byte(upgradeAccept)) {
+		return nil, false, errors.New("the answer to the upgrade has the wrong Sec-WebSocket-Accept")
+	}
+	return rest, true, nil
+}
+
+// open opens all connections and returns when each is ready.
+func (l *loop) open(ctx context.Context, o *opener) error {
+	last, deadline := 0, l.clock.now()+int64(o.timeout)
+	for o.ready < len(l.conns) {
+		for o.started < len(l.conns) && o.started-o.ready < o.atOnce {
+			c := &l.conns[o.started]
+			o.started++
+			if err := l.dial(c, o); err != nil {
+				return fmt.Errorf("connection %d: %w", c.index, err)
+			}
+		}
+		if err := l.poll(ctx, deadline); err != nil {
+			return err
+		}
+		if o.ready > last {
+			last, deadline = o.ready, l.clock.now()+int64(o.timeout)
+		} else if l.clock.now() > deadline {
+			return fmt.Errorf("%d of %d connections are open, and none came in %v", o.ready, len(l.conns), o.timeout)
+		}
+	}
+	return nil
+}
+
+// dial begins a connection. The request waits in pending for the socket.
+func (l *loop) dial(c *conn, o *opener) error {
+	family := unix.AF_INET
+	if o.target.addr.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("socket: %w", err)
+	}
+	c.fd, c.state, c.writes, c.pending = int32(fd), stateConnecting, true, o.request(c)
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+		return fmt.Errorf("TCP_NODELAY: %w", err)
+	}
+	if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
+		return fmt.Errorf("SO_LINGER: %w", err)
+	}
+	if source := o.target.source(o.process); source != nil {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err != nil {
+			return fmt.Errorf("IP_BIND_ADDRESS_NO_PORT: %w", err)
+		}
+		if err := unix.Bind(fd, source); err != nil {
+			return fmt.Errorf("bind: %w", err)
+		}
+	}
+	if err := unix.Connect(fd, o.target.sockaddr()); err != nil && !errors.Is(err, unix.EINPROGRESS) {
+		return fmt.Errorf("connect to %s: %w", o.target.addr, err)
+	}
+	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT, Fd: l.slot(c)}
+	return unix.EpollCtl(l.ep, unix.EPOLL_CTL_ADD, fd, &event)
+}
+
+// connected ends the TCP handshake and sends the request.
+func (l *loop) connected(c *conn) error {
+	errno, err := unix.GetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_ERROR)
+	if err != nil {
+		return fmt.Errorf("SO_ERROR: %w", err)
+	}
+	if errno != 0 {
+		return fmt.Errorf("connect: %w", unix.Errno(errno))
+	}
+	c.state = stateUpgrading
+	return l.flush(c)
+}

@@ -1,0 +1,76 @@
+package bench
+
+import (
+	"fmt"
+	"net/url"
+
+	"github.com/gobwas/ws"
+)
+
+// dialect is what a server's clients say and hear. There is one for each codec
+// of throng's and one for the floors; scenarios know no other difference.
+type dialect interface {
+	// subprotocol is offered in the handshake, "" for none.
+	subprotocol() string
+	opcode() ws.OpCode
+
+	// path is where a connection is opened.
+	path(user, room string) string
+	// appendJoin appends the command that joins a room, or nothing where the
+	// path did.
+	appendJoin(dst []byte, room string) []byte
+	// appendPublish appends the command that sends size bytes of content with
+	// the stamp in it.
+	appendPublish(dst []byte, user, room string, s stamp, size int) []byte
+
+	// read understands one message of the server's as far as it has to be
+	// counted. The event aliases the payload.
+	read(payload []byte, ev *event) error
+}
+
+// event is what a server said.
+type event struct {
+	kind   eventKind
+	offset uint64 // message, ack; joined and lag: the head; gap: the next one
+	stamp  stamp  // message
+	text   []byte // failed: what the server said
+}
+
+type eventKind uint8
+
+const (
+	evOther   eventKind = iota // to be passed over
+	evSession                  // authenticated
+	evJoined
+	evMessage
+	evAck
+	evLag
+	evGap
+	evFailed // a command was refused, or the connection put out of its room
+)
+
+// codecs are the values of --codec.
+const (
+	codecJSON  = "json"
+	codecFloor = "floor"
+	codecEcho  = "echo"
+)
+
+func newDialect(codec string) (dialect, error) {
+	switch codec {
+	case codecJSON:
+		return jsonDialect{}, nil
+	case codecFloor:
+		return floorDialect{}, nil
+	default:
+		return nil, fmt.Errorf("--codec %q is not one of %s, %s", codec, codecJSON, codecFloor)
+	}
+}
+
+// userName and roomName have a fixed length, so that frames have one, too.
+func userName(index int32) string { return fmt.Sprintf("b%07d", index) }
+
+func roomName(prefix string, room int32) string { return fmt.Sprintf("%s-%06d", prefix, room) }
+
+// wsPath is throng's endpoint for a server with --dev.
+func wsPath(user string) string { return "/ws?user=" + url.QueryEscape(user) }

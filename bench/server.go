@@ -1,0 +1,83 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// server watches the process that is measured.
+type server struct {
+	pid       int
+	cores     int
+	empty     int64 // PSS before the first connection
+	begin     usage
+	end       usage
+	pss, peak int64
+}
+
+// watchServer finds the server's process. A server of another machine has none
+// that could be read: then it returns nil.
+func watchServer(ctx context.Context, o *options) (*server, error) {
+	t, err := parseTarget(ctx, o.URL, o.AllowRemote)
+	if err != nil {
+		return nil, err
+	}
+	pid := o.PID
+	if pid == 0 {
+		if !t.addr.Addr().IsLoopback() {
+			return nil, nil
+		}
+		if pid, err = findServer(t.addr); err != nil {
+			return nil, err
+		}
+	}
+	s := &server{pid: pid, cores: max(cores(pid), 1)}
+	s.empty, err = readPSS(pid)
+	s.peak = s.empty
+	if err != nil {
+		return nil, fmt.Errorf("the memory of process %d: %w", pid, err)
+	}
+	return s, nil
+}
+
+// start begins the measurement of CPU time.
+func (s *server) start() (err error) {
+	if s == nil {
+		return nil
+	}
+	s.begin, err = readUsage(s.pid)
+	return err
+}
+
+// sample notes the memory that is in use.
+func (s *server) sample() {
+	if s == nil {
+		return
+	}
+	if pss, err := readPSS(s.pid); err == nil { // a server that is gone fails its connections
+		s.pss, s.peak = pss, max(s.peak, pss)
+	}
+}
+
+// stop ends the measurement.
+func (s *server) stop() (err error) {
+	if s == nil {
+		return nil
+	}
+	s.end, err = readUsage(s.pid)
+	s.sample()
+	return err
+}
+
+func (s *server) result(seconds float64, deliveries uint64) *serverResult {
+	used := s.end.since(s.begin)
+	r := &serverResult{
+		PID: s.pid, Cores: s.cores, UserSeconds: used.user.Seconds(), SystemSeconds: used.system.Seconds(),
+		Busy: used.total().Seconds() / seconds / float64(s.cores), PSSBefore: s.empty, PSSAfter: s.pss, PSSPeak: s.peak,
+	}
+	if deliveries > 0 {
+		r.CPUPerDelivery = float64(used.total()) / float64(time.Microsecond) / float64(deliveries)
+	}
+	return r
+}

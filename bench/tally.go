@@ -1,0 +1,30 @@
+package bench
+
+// tally is what one process has counted, or all of them together.
+type tally struct {
+	Sent       uint64     `json:"sent"`       // messages, requests or opened connections
+	Delivered  uint64     `json:"delivered"`  // messages that reached a connection other than their author's
+	Bytes      uint64     `json:"bytes"`      // payload of the frames that were counted
+	Lags       uint64     `json:"lags"`       // times that the server fed a connection from the log
+	Refused    uint64     `json:"refused"`    // commands answered with an error
+	Late       uint64     `json:"late_sends"` // sends more than lateSend after they were due
+	Violations violations `json:"violations"`
+	Latency    *latency   `json:"latency"`
+	BusiestCPU float64    `json:"busiest_cpu"` // CPU seconds of the process that used most
+	CPU        float64    `json:"cpu"`         // CPU seconds of all
+}
+
+func newTally() *tally { return &tally{Latency: newLatency()} }
+
+func (t *tally) add(other *tally) {
+	t.Sent += other.Sent
+	t.Delivered += other.Delivered
+	t.Bytes += other.Bytes
+	t.Lags += other.Lags
+	t.Refused += other.Refused
+	t.Late += other.Late
+	t.Violations.add(other.Violations)
+	t.Latency.merge(other.Latency)
+	t.CPU += other.CPU
+	t.BusiestCPU = max(t.BusiestCPU, other.CPU)
+}
