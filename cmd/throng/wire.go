@@ -50,7 +50,7 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 		Namespaces: cfg.Namespaces, Limits: cfg.Limits, Log: roomLog{store}, Logger: log, Metrics: set,
 	})
 	sessions := session.NewManager(session.Options{
-		Hub: hub, Verifier: auth.NewVerifier([][]byte{secret}, time.Now), Codecs: []proto.Codec{proto.NewJSON(&cfg.Limits)},
+		Hub: hub, Verifier: auth.NewVerifier([][]byte{secret}, time.Now), Codecs: codecs(cfg),
 		Limits: cfg.Limits, Heartbeat: cfg.PingInterval, Logger: log, Dev: cfg.Dev, Metrics: set,
 	})
 	n := &node{cfg: cfg, log: log, store: store, hub: hub, failed: failed, ended: make(chan error, 1)}
@@ -165,6 +165,11 @@ func serverSecret(cfg *config.Config) (secret []byte, made bool, err error) {
 	}
 	secret, _, err = auth.LoadOrCreateSecret(cfg.DataDir)
 	return secret, true, err
+}
+
+// codecs lists what clients may speak; the first is for those that do not say.
+func codecs(cfg *config.Config) []proto.Codec {
+	return []proto.Codec{proto.NewJSON(&cfg.Limits), proto.NewBinary(&cfg.Limits)}
 }
 
 func openStore(cfg *config.Config, log *slog.Logger, set *metrics.Set, fatal func(error)) (*storage.Store, error) {
