@@ -2,7 +2,6 @@ package proto
 
 import (
 	"bytes"
-	"slices"
 	"strings"
 	"sync"
 
@@ -229,9 +228,7 @@ var commandNames = [...]string{
 }
 
 // servedCommands lists the commands that clients may send, for them to read.
-var servedCommands = strings.Join(slices.DeleteFunc(slices.Clone(commandNames[CmdNone+1:]), func(name string) bool {
-	return name == commandNames[CmdMembers] || name == commandNames[CmdStatus] // not served yet
-}), ", ")
+var servedCommands = strings.Join(commandNames[CmdNone+1:], ", ")
 
 // String returns the wire's name of the command, "" for none.
 func (t CommandType) String() string { return commandNames[t] }

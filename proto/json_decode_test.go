@@ -226,7 +226,7 @@ func TestDecodeErrors(t *testing.T) {
 		// The type.
 		{`{}`, proto.ErrInvalidField, `field "type" is missing; the name of a command is expected`},
 		{`{"type":1}`, proto.ErrInvalidField, `field "type" is 1; the name of a command is expected`},
-		{`{"type":"dance"}`, proto.ErrUnknownType, `type "dance" is not known; known are auth, join, leave, message, history, ack, host, PING`},
+		{`{"type":"dance"}`, proto.ErrUnknownType, `type "dance" is not known; known are auth, join, leave, message, history, ack, members, status, host, PING`},
 		{`{"type":"ping"}`, proto.ErrUnknownType, `type "ping" is not known`},
 		{`{"type":""}`, proto.ErrUnknownType, `type "" is not known`},
 		{`{"type":"` + long + `"}`, proto.ErrUnknownType, `xxx…" is not known`},

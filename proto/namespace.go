@@ -69,6 +69,14 @@ func NewNamespace(name string) Namespace {
 	}
 }
 
+// InboxNamespace returns the settings of the users' direct inboxes, whose only
+// member is their owner.
+func InboxNamespace() Namespace {
+	ns := NewNamespace(UserNamespace)
+	ns.Presence, ns.JoinLeave = false, false
+	return ns
+}
+
 // NamespaceOf returns the name of the namespace that a room belongs to.
 func NamespaceOf(room string) string {
 	if name, _, found := strings.Cut(room, ":"); found {
@@ -82,7 +90,7 @@ func CheckRoomName(field, name string) *Error {
 	switch {
 	case name == "":
 		return ErrInvalidField.With("field %q is empty; a room's name has 1 to %d bytes", field, MaxRoomName)
-	case len(name) > MaxRoomName:
+	case len(name) > MaxRoomName && !isInbox(name):
 		return ErrInvalidField.With("field %q has %d bytes; a room's name has 1 to %d", field, len(name), MaxRoomName)
 	case !utf8.ValidString(name):
 		return ErrInvalidField.With("field %q is not valid UTF-8", field)
@@ -91,6 +99,13 @@ func CheckRoomName(field, name string) *Error {
 		return ErrInvalidField.With("field %q holds a control character at byte %d; a room's name has none", field, i)
 	}
 	return nil
+}
+
+// isInbox reports whether a name is that of a direct inbox, which may be longer
+// than others: its user's id may be as long as a room's name.
+func isInbox(name string) bool {
+	user, ok := strings.CutPrefix(name, UserNamespace+":")
+	return ok && len(user) <= MaxRoomName
 }
 
 // String returns the name that configuration uses.

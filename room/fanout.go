@@ -2,6 +2,7 @@ package room
 
 import (
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -26,6 +27,7 @@ type batch struct {
 	first     uint64 // the lowest offset in it, 0 when all are transient
 	encodings []encoding
 	authors   []author
+	listeners []Member // of an inbox, see Room.listeners
 }
 
 // encoding is the batch in one codec: the frames one behind the other, and
@@ -41,6 +43,7 @@ type encoding struct {
 type author struct {
 	member Member
 	ms     *Membership // nil when it is not in the room
+	hears  bool        // it gets what the others write
 }
 
 // fanOut sends committed publishes to all members: the authors first, each
@@ -54,11 +57,13 @@ func (r *Room) fanOut(ops []op) {
 		r.touch()
 		r.hub.meters.batches.Inc()
 		r.hub.meters.batched.Add(len(b.pubs))
+		b.listeners = r.listeners(b.listeners)
 		r.encode(b)
 		for _, a := range b.authors {
 			r.answer(b, a)
 		}
 		r.deliver(b)
+		r.deliverDirect(b)
 		r.settle(b)
 	}
 	b.reset()
@@ -104,6 +109,8 @@ func (r *Room) take(b *batch, p *proto.Publish) {
 
 func (b *batch) addAuthor(o *outgoing) {
 	switch {
+	case o.member == nil: // the addressee's copy of a direct message
+		return
 	case o.ms == nil:
 		for _, a := range b.authors {
 			if a.member == o.member {
@@ -115,7 +122,7 @@ func (b *batch) addAuthor(o *outgoing) {
 	default:
 		o.ms.author = true
 	}
-	b.authors = append(b.authors, author{o.member, o.ms})
+	b.authors = append(b.authors, author{o.member, o.ms, o.ms != nil})
 }
 
 // settle ends the batch for its authors and their idempotency keys.
@@ -143,7 +150,7 @@ func (b *batch) reset() {
 	clear(b.pubs)
 	clear(b.authors)
 	clear(b.encodings)
-	*b = batch{pubs: b.pubs[:0], authors: b.authors[:0], encodings: b.encodings[:0]}
+	*b = batch{pubs: b.pubs[:0], authors: b.authors[:0], encodings: b.encodings[:0]} // listeners are rare
 }
 
 // encode makes the frames once for each codec that somebody in the room uses.
@@ -154,13 +161,22 @@ func (r *Room) encode(b *batch) {
 		size += len(o.Content) + frameOverhead
 	}
 	for _, c := range r.codecs {
-		e := encoding{codec: c.codec, frames: make([]byte, 0, size), ends: make([]int, 0, len(b.pubs))}
-		for _, o := range b.pubs {
-			e.frames = proto.AppendMessageFrame(e.frames, c.codec, &o.Message, false)
-			e.ends = append(e.ends, len(e.frames))
-		}
-		b.encodings = append(b.encodings, e)
+		b.encodeFor(c.codec, size)
 	}
+	for _, m := range b.listeners {
+		if c := m.Codec(); b.encoding(c) == nil {
+			b.encodeFor(c, size)
+		}
+	}
+}
+
+func (b *batch) encodeFor(c proto.Codec, size int) {
+	e := encoding{codec: c, frames: make([]byte, 0, size), ends: make([]int, 0, len(b.pubs))}
+	for _, o := range b.pubs {
+		e.frames = proto.AppendMessageFrame(e.frames, c, &o.Message, false)
+		e.ends = append(e.ends, len(e.frames))
+	}
+	b.encodings = append(b.encodings, e)
 }
 
 func (b *batch) encoding(c proto.Codec) *encoding {
@@ -175,6 +191,7 @@ func (b *batch) encoding(c proto.Codec) *encoding {
 // answer gives an author its acks, and in their places in the stream what the
 // others wrote.
 func (r *Room) answer(b *batch, a author) {
+	a.hears = a.hears || slices.Contains(b.listeners, a.member)
 	frames := b.compose(a)
 	if len(frames) == 0 || a.member.Deliver(frames) {
 		return
@@ -191,6 +208,9 @@ func (r *Room) answer(b *batch, a author) {
 	for i := range acks {
 		a.member.Send(&acks[i].ack)
 	}
+	if a.hears && b.first > 0 {
+		r.lag(a.member, b.first)
+	}
 }
 
 // compose builds what one author gets for the batch.
@@ -205,8 +225,8 @@ func (b *batch) compose(a author) []byte {
 			frames = proto.AppendEventFrame(frames, codec, o.ack())
 		}
 		switch {
-		case a.ms == nil:
-		case own && a.ms.echo:
+		case !a.hears:
+		case own && a.ms != nil && a.ms.echo:
 			frames = proto.AppendMessageFrame(frames, codec, &o.Message, true)
 		case !own:
 			frames = append(frames, enc.frames[start:enc.ends[i]]...)

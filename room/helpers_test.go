@@ -24,6 +24,9 @@ type memory struct {
 	refuse *proto.Error // what Append answers
 	fail   *proto.Error // what the sink gets
 	broken error        // what Room and Read answer
+
+	receipts map[receiptOf]uint64
+	pairing  sync.Mutex // one pair at a time, in order
 }
 
 type memoryRoom struct {
@@ -40,7 +43,9 @@ type memoryRoom struct {
 	reads    int
 }
 
-func newMemory() *memory { return &memory{epoch: "e1", rooms: make(map[string]*memoryRoom)} }
+func newMemory() *memory {
+	return &memory{epoch: "e1", rooms: make(map[string]*memoryRoom), receipts: make(map[receiptOf]uint64)}
+}
 
 func (l *memory) Room(name string, sink func([]*proto.Publish)) (Stream, error) {
 	l.mu.Lock()
@@ -98,6 +103,58 @@ func (r *memoryRoom) Append(p *proto.Publish) *proto.Error {
 	if !r.busy {
 		r.busy = true
 		go r.commit()
+	}
+	return nil
+}
+
+// AppendPair commits to both rooms at once.
+func (l *memory) AppendPair(a Stream, p *proto.Publish, b Stream, q *proto.Publish) *proto.Error {
+	refuse, fail, _ := l.state()
+	if refuse != nil {
+		return refuse
+	}
+	go func() {
+		x, y := a.(*memoryRoom), b.(*memoryRoom)
+		l.pairing.Lock()
+		defer l.pairing.Unlock()
+		x.mu.Lock()
+		y.mu.Lock()
+		at := time.Now().UnixMicro()
+		for _, r := range []*memoryRoom{x, y} {
+			if n := len(r.messages); n > 0 {
+				at = max(at, r.messages[n-1].Time+1)
+			}
+		}
+		id := proto.NewMsgID(at, uint64(at))
+		for r, pub := range map[*memoryRoom]*proto.Publish{x: p, y: q} {
+			if pub.Err = fail; fail == nil {
+				pub.Offset, pub.Time, pub.ID = uint64(len(r.messages))+1, at, id
+				r.messages = append(r.messages, pub.Message)
+			}
+		}
+		y.mu.Unlock()
+		x.mu.Unlock()
+		x.sink([]*proto.Publish{p})
+		y.sink([]*proto.Publish{q})
+	}()
+	return nil
+}
+
+func (l *memory) Receipt(room, user string) (uint64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.receipts[receiptOf{room, user}], l.broken
+}
+
+func (l *memory) SaveReceipts(list []proto.Receipt) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.broken != nil {
+		return l.broken
+	}
+	for _, r := range list {
+		of := receiptOf{r.Room, r.User}
+		l.receipts[of] = max(l.receipts[of], r.Offset)
 	}
 	return nil
 }
@@ -324,7 +381,11 @@ func namespaces() []proto.Namespace {
 	shut.Slow = proto.SlowClose
 	last := proto.NewNamespace("last")
 	last.Slow = proto.SlowConflate
-	return []proto.Namespace{def, mem, shut, last}
+	heir := proto.NewNamespace("heir")
+	heir.Hosts, heir.Succession = true, true
+	quiet := proto.NewNamespace("quiet")
+	quiet.JoinLeave = false
+	return []proto.Namespace{def, mem, shut, last, heir, quiet, proto.InboxNamespace()}
 }
 
 // newHouse starts a hub in a synctest bubble; it ends with the test.

@@ -75,7 +75,7 @@ func (s *Settings) mayPublish(user string) *proto.Error {
 // create lets a user be the one who brings the room to life, where nobody has:
 // the user becomes its host where the namespace has hosts.
 func (r *Room) create(user string, may bool) *proto.Error {
-	if !r.fresh() || len(r.members) > 0 {
+	if !r.fresh() || len(r.presence.users) > 0 {
 		return nil
 	}
 	if !may {
@@ -149,7 +149,7 @@ func (r *Room) command(m Member, req HostRequest) *proto.Error {
 	if err := r.store(m, req.ID, &next); err != nil {
 		return err
 	}
-	r.settings.Store(&next)
+	r.change(&next)
 	if expelled != nil {
 		r.expelUser(req.User, expelled)
 	}
@@ -159,6 +159,15 @@ func (r *Room) command(m Member, req HostRequest) *proto.Error {
 		}
 	}
 	return nil
+}
+
+// change puts settings in force and tells the members of what concerns them.
+func (r *Room) change(next *Settings) {
+	now := r.settings.Load()
+	r.settings.Store(next)
+	if next.Host != now.host() || next.MaxUsers != now.maxUsers() {
+		r.tell(&proto.Event{Type: proto.EvRoomUpdated, Room: r.name, Host: next.Host, MaxUsers: next.MaxUsers}, nil)
+	}
 }
 
 // store appends the settings to the log; the sink's turn answers the host.

@@ -49,11 +49,17 @@ type Hub struct {
 	seed       maphash.Seed
 	meters     *meters
 
+	people   *people
+	receipts receipts
+
 	workers *pool // rooms with something queued
 	readers *pool // cursors, histories and waking rooms
 	fans    int   // workers that may share a large room's fan-out
 
 	shards [shardCount]shard
+
+	watchMu sync.Mutex
+	watched map[*Room]struct{} // rooms that wait for a time
 
 	stopSweep context.CancelFunc
 	sweeping  sync.WaitGroup
@@ -89,11 +95,15 @@ func NewHub(o Options) *Hub {
 	for i := range o.Namespaces {
 		h.namespaces[o.Namespaces[i].Name] = &o.Namespaces[i]
 	}
+	h.people = newPeople(h.seed)
+	h.watched = make(map[*Room]struct{})
 	for i := range h.shards {
 		h.shards[i].rooms = make(map[string]*Room)
 	}
 	h.meters = newMeters(o.Metrics, h)
+	h.receipts.full = make(chan struct{}, 1)
 	h.sweeping.Go(func() { h.sweep(ctx) })
+	h.sweeping.Go(func() { h.saveReceipts(ctx) })
 	return h
 }
 
@@ -104,6 +114,7 @@ func (h *Hub) Close() {
 	h.sweeping.Wait()
 	h.readers.close()
 	h.workers.close()
+	h.flushReceipts()
 	for i := range h.shards {
 		s := &h.shards[i]
 		s.mu.Lock()
@@ -211,23 +222,30 @@ func (h *Hub) forget(r *Room) bool {
 		r.stream.Close()
 	}
 	delete(s.rooms, r.name)
+	h.watchMu.Lock()
+	delete(h.watched, r)
+	h.watchMu.Unlock()
 	return true
 }
 
-// sweep asks idle rooms to leave memory.
+// sweep asks idle rooms to leave memory, and ticks those that wait for a time.
 func (h *Hub) sweep(ctx context.Context) {
-	tick := time.NewTicker(sweepEvery)
+	sweep := time.NewTicker(sweepEvery)
+	defer sweep.Stop()
+	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
-	var idle []*Room
+	var rooms []*Room
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		}
-		idle = h.idle(idle[:0])
-		for _, r := range idle {
-			r.post(op{do: func(r *Room, _ *proto.Error) { r.rest() }})
+			rooms = h.tickWatched(rooms)
+		case <-sweep.C:
+			rooms = h.idle(rooms[:0])
+			for _, r := range rooms {
+				r.post(op{do: func(r *Room, _ *proto.Error) { r.rest() }})
+			}
 		}
 	}
 }

@@ -22,8 +22,8 @@ type keyTable struct {
 	newest  *keyEntry
 }
 
-// keyID is a key: they are per user and room.
-type keyID struct{ user, key string }
+// keyID is a key: they are per user and room, which in an inbox is the addressee's.
+type keyID struct{ user, room, key string }
 
 // keyEntry is what became of a key's first publish.
 type keyEntry struct {
@@ -47,7 +47,7 @@ func (r *Room) publishKeyed(o *outgoing) {
 	}
 	now := r.hub.now()
 	t.expireLocked(now.Add(-r.hub.limits.KeyTTL).UnixMicro())
-	id := keyID{o.From, o.Key}
+	id := keyID{o.From, o.To, o.Key}
 	sum := r.sum(o.Kind, o.Content)
 	e := t.entries[id]
 	switch {
@@ -172,9 +172,8 @@ func (j *keyLoad) run() {
 		if m.Key != "" {
 			o := outgoing{Publish: proto.Publish{Message: *m}}
 			ack := *o.ack()
-			ack.Room = r.name
 			found = append(found, &keyEntry{
-				id: keyID{m.From, m.Key}, sum: r.sum(m.Kind, m.Content), time: m.Time, done: true, ack: ack,
+				id: keyID{m.From, m.To, m.Key}, sum: r.sum(m.Kind, m.Content), time: m.Time, done: true, ack: ack,
 			})
 		}
 		return true

@@ -31,8 +31,7 @@ type Membership struct {
 	// Written by the room's worker, read by Drained.
 	cursor atomic.Pointer[cursor]
 
-	joining atomic.Int32  // joins in the room's queue
-	acked   atomic.Uint64 // the highest offset that the client acknowledged
+	joining atomic.Int32 // joins in the room's queue
 }
 
 // NewMembership returns a place that is not in the room yet; Hub.Join takes it.
@@ -97,16 +96,15 @@ func (r *Room) admit(ms *Membership, mayCreate bool) *proto.Error {
 		return proto.ErrBanned.New()
 	case ms.room == r:
 		return nil
-	case s.maxUsers() > 0 && r.users[user] == 0 && len(r.users) >= s.maxUsers():
-		return proto.ErrRoomFull.With("room %q has %d users, as many as maxUsers allows", r.name, len(r.users))
+	}
+	users := r.presence.users
+	if _, there := users[user]; !there && s.maxUsers() > 0 && len(users) >= s.maxUsers() {
+		return proto.ErrRoomFull.With("room %q has %d users, as many as maxUsers allows", r.name, len(users))
 	}
 	ms.room, ms.slot = r, len(r.members)
 	r.members = append(r.members, ms)
-	if r.users == nil {
-		r.users = make(map[string]int)
-	}
-	r.users[user]++
 	r.countCodec(ms.member.Codec(), 1)
+	r.arrive(ms)
 	r.hub.meters.members.Inc()
 	return nil
 }
@@ -123,7 +121,7 @@ func (r *Room) begin(ms *Membership, req JoinRequest) {
 	s := r.settings.Load()
 	ms.member.Send(&proto.Event{
 		Type: proto.EvJoined, ID: []byte(req.ID), Room: r.name, Epoch: r.epoch, Offset: head, Recovered: recovered,
-		Host: s.host(), MaxUsers: s.maxUsers(), Members: len(r.users),
+		Host: s.host(), MaxUsers: s.maxUsers(), Members: len(r.presence.users),
 	})
 	if !recovered {
 		r.hub.meters.unrecov.Inc()
@@ -186,7 +184,7 @@ func (h *Hub) Leave(ms *Membership, ns *proto.Namespace, id string) {
 			sendError(ms.member, id, ms.name, err)
 			return
 		}
-		r.remove(ms)
+		r.remove(ms, true)
 		ms.member.Send(&proto.Event{Type: proto.EvLeft, ID: []byte(id), Room: r.name})
 		ms.member.Ended(ms)
 	})
@@ -196,32 +194,30 @@ func (h *Hub) Leave(ms *Membership, ns *proto.Namespace, id string) {
 func (h *Hub) Drop(ms *Membership, ns *proto.Namespace) {
 	h.post(ms.name, ns, func(r *Room, _ *proto.Error) {
 		if ms.room == r {
-			r.remove(ms)
+			r.remove(ms, false)
 		}
 	})
 }
 
-// remove ends a membership; nothing is delivered through it afterwards.
-func (r *Room) remove(ms *Membership) {
+// remove ends a membership; nothing is delivered through it afterwards. Its
+// user is gone at once, or has some time to come back.
+func (r *Room) remove(ms *Membership, atOnce bool) {
 	ms.stopCursor()
 	last := len(r.members) - 1
 	moved := r.members[last]
 	r.members[ms.slot], moved.slot = moved, ms.slot
 	r.members[last] = nil
 	r.members = r.members[:last]
-	user := ms.member.UserID()
-	if r.users[user]--; r.users[user] == 0 {
-		delete(r.users, user)
-	}
 	r.countCodec(ms.member.Codec(), -1)
 	r.hub.meters.members.Dec()
 	ms.room, ms.state = nil, stateOut
 	r.touch()
+	r.depart(ms.member.UserID(), atOnce)
 }
 
 // expel removes a membership from the server's side and says why.
 func (r *Room) expel(ms *Membership, code *proto.Code) {
-	r.remove(ms)
+	r.remove(ms, true)
 	ms.member.Send(&proto.Event{Type: proto.EvRoomClosed, Room: r.name, Reason: code.Name})
 	ms.member.Ended(ms)
 }
@@ -245,29 +241,6 @@ func (r *Room) countCodec(c proto.Codec, by int) {
 	if r.codecs[i].members += by; r.codecs[i].members == 0 {
 		r.codecs = slices.Delete(r.codecs, i, i+1)
 	}
-}
-
-// Ack takes note of what the client has received, up to and with the offset.
-func (h *Hub) Ack(ms *Membership, ns *proto.Namespace, id, epoch string, offset uint64) {
-	h.post(ms.name, ns, func(r *Room, err *proto.Error) {
-		head := r.head.Load()
-		switch {
-		case err != nil:
-		case ms.room != r:
-			err = proto.ErrNotJoined.New()
-		case epoch == r.epoch && offset > head:
-			err = proto.ErrBeyondHead.With("field \"offset\" is %d; the head of room %q is %d", offset, r.name, head)
-		case epoch != r.epoch && !r.stream.Covers(proto.Position{Epoch: epoch, Offset: offset}):
-			err = proto.ErrInvalidField.With("field \"epoch\" is %.40q; the epoch of room %q is %q", epoch, r.name, r.epoch)
-		}
-		if err != nil {
-			sendError(ms.member, id, ms.name, err)
-			return
-		}
-		if ms.acked.Load() < offset {
-			ms.acked.Store(offset)
-		}
-	})
 }
 
 // sendError answers a command with an error.

@@ -70,6 +70,17 @@ func (s *memoryStream) Append(p *proto.Publish) *proto.Error {
 	return nil
 }
 
+// AppendPair serves no room: direct inboxes are always durable.
+func (MemoryLog) AppendPair(Stream, *proto.Publish, Stream, *proto.Publish) *proto.Error {
+	return proto.ErrStorage.New()
+}
+
+// Receipt knows of none: a memory room's offsets end with it.
+func (MemoryLog) Receipt(string, string) (uint64, error) { return 0, nil }
+
+// SaveReceipts keeps none.
+func (MemoryLog) SaveReceipts([]proto.Receipt) error { return nil }
+
 func (*memoryStream) Covers(proto.Position) bool { return false }
 
 func (*memoryStream) Read(proto.Range, func(*proto.Message) bool) error { return nil }

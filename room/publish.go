@@ -27,6 +27,7 @@ type outgoing struct {
 	id        []byte
 	acked     bool // the answer is out already
 	transient bool
+	direct    bool // goes to another user's inbox, too
 	mayCreate bool
 	entry     *keyEntry // of an idempotency key, nil for none
 }
@@ -41,9 +42,8 @@ func (o *outgoing) fail(err *proto.Error) {
 	o.member.Send(&proto.Event{Type: proto.EvError, ID: o.id, Room: o.To, Err: err})
 }
 
-// Publish sends a message to the room. Member m gets an ack or an error; ms is
-// its place in the room, or nil.
-func (h *Hub) Publish(m Member, ms *Membership, name string, ns *proto.Namespace, p Publication) {
+// newOutgoing copies what a publication borrows.
+func newOutgoing(m Member, ms *Membership, to string, p Publication) *outgoing {
 	buf := make([]byte, 0, len(p.Content)+len(p.ID))
 	buf = append(append(buf, p.Content...), p.ID...)
 	o := &outgoing{
@@ -53,8 +53,15 @@ func (h *Hub) Publish(m Member, ms *Membership, name string, ns *proto.Namespace
 		transient: p.Transient,
 		mayCreate: p.MayCreate,
 	}
-	o.From, o.To, o.Kind, o.Content = m.UserID(), name, p.Kind, buf[:len(p.Content):len(p.Content)]
+	o.From, o.To, o.Kind, o.Content = m.UserID(), to, p.Kind, buf[:len(p.Content):len(p.Content)]
 	o.Key = string(p.Key)
+	return o
+}
+
+// Publish sends a message to the room. Member m gets an ack or an error; ms is
+// its place in the room, or nil.
+func (h *Hub) Publish(m Member, ms *Membership, name string, ns *proto.Namespace, p Publication) {
+	o := newOutgoing(m, ms, name, p)
 	if r := h.room(name, ns); r.awake.Load() && r.held.Load() == 0 && !r.fresh() {
 		r.publish(o)
 		return
@@ -96,7 +103,9 @@ func (r *Room) release(o *outgoing, err *proto.Error) {
 
 // publish hands a message to the log, or a transient one to the queue.
 func (r *Room) publish(o *outgoing) {
-	o.To = r.name // one string for all of the room's messages
+	if !o.direct {
+		o.To = r.name // one string for all of the room's messages
+	}
 	if err := r.settings.Load().mayPublish(o.From); err != nil {
 		o.fail(err)
 		return
@@ -109,6 +118,17 @@ func (r *Room) publish(o *outgoing) {
 	default:
 		r.append(o)
 	}
+}
+
+// refuse answers a message that the log did not take.
+func (r *Room) refuse(o *outgoing, err *proto.Error) {
+	r.hub.meters.refused.Inc()
+	o.Origin = nil
+	if o.entry != nil {
+		o.Err = err
+		r.settleKey(o)
+	}
+	o.fail(err)
 }
 
 func (r *Room) publishTransient(o *outgoing) {
@@ -128,6 +148,10 @@ func (r *Room) publishTransient(o *outgoing) {
 // append gives a message to the log. The room stays in memory until the log
 // has given it back.
 func (r *Room) append(o *outgoing) {
+	if o.direct {
+		r.appendDirect(o)
+		return
+	}
 	r.mu.Lock()
 	dead := r.dead
 	if !dead {
@@ -151,15 +175,9 @@ func (r *Room) append(o *outgoing) {
 	r.mu.Lock()
 	r.appending--
 	r.mu.Unlock()
-	r.hub.meters.refused.Inc()
-	o.Origin = nil
 	if o.Settings != nil {
 		o.Settings = nil
 		r.unsaved.Store(true)
 	}
-	if o.entry != nil {
-		o.Err = err
-		r.settleKey(o)
-	}
-	o.fail(err)
+	r.refuse(o, err)
 }

@@ -36,11 +36,11 @@ type Room struct {
 	appending int  // publishes on their way through the log
 
 	// Owned by the worker that has the room.
-	members []*Membership
-	users   map[string]int // sessions of each user
-	codecs  []codecCount
-	batch   batch
-	spare   []op
+	members  []*Membership
+	presence presence
+	codecs   []codecCount
+	batch    batch
+	spare    []op
 }
 
 // op is one thing that happens to a room: a publish that the log has
@@ -188,7 +188,7 @@ func (r *Room) rest() {
 	if quiet >= ringLinger.Milliseconds() && r.ns.Durability != proto.Memory {
 		r.ring.clear()
 	}
-	if len(r.members) == 0 && quiet >= roomLinger.Milliseconds() {
+	if len(r.presence.users) == 0 && quiet >= roomLinger.Milliseconds() {
 		r.hub.forget(r)
 	}
 }

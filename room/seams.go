@@ -9,6 +9,19 @@ type Log interface {
 	// the room's publishes in the order of their offsets, never two calls at
 	// a time; the slice is borrowed, the publishes are not.
 	Room(name string, sink func([]*proto.Publish)) (Stream, error)
+
+	// AppendPair is Append to two streams in one commit: both publishes get
+	// the same id and time, and each stream's sink gets its own once both
+	// have their offsets.
+	AppendPair(a Stream, p *proto.Publish, b Stream, q *proto.Publish) *proto.Error
+
+	// Receipt returns how far the user has acknowledged the room's
+	// messages, as far as that was saved; 0 for nothing. It may block.
+	Receipt(room, user string) (uint64, error)
+
+	// SaveReceipts stores receipts; none lowers what is stored. It may
+	// block.
+	SaveReceipts(receipts []proto.Receipt) error
 }
 
 // Stream is one room's log. The methods are safe for concurrent use.

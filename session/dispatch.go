@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"slices"
 	"sync"
 
@@ -8,6 +9,8 @@ import (
 	"github.com/thronghq/throng/proto"
 	"github.com/thronghq/throng/room"
 )
+
+var inboxPrefix = []byte(room.Inbox(""))
 
 // historiesPerConn is how many pages one connection may have asked for at once.
 const historiesPerConn = 8
@@ -89,10 +92,14 @@ func (s *Session) dispatch(cmd *proto.Command) *proto.Error {
 		return s.history(cmd)
 	case proto.CmdAck:
 		return s.ack(cmd)
+	case proto.CmdMembers:
+		return s.members(cmd)
+	case proto.CmdStatus:
+		return s.setStatus(cmd)
 	case proto.CmdHost:
 		return s.host(cmd)
 	default:
-		return proto.ErrUnknownType.With("the type %q is not served yet", cmd.Type)
+		return proto.ErrUnknownType.With("the type %q is not a command", cmd.Type)
 	}
 }
 
@@ -119,7 +126,9 @@ func (s *Session) auth(cmd *proto.Command) *proto.Error {
 	}
 	s.conn.SetDeadline(id.Expires)
 	s.sendSession(cmd.ID)
-	if !fresh {
+	if fresh {
+		s.manager.Hub.Connect(s)
+	} else {
 		s.leaveForbidden()
 	}
 	return nil
@@ -131,7 +140,7 @@ func (s *Session) leaveForbidden() {
 	places := slices.Clone(s.places)
 	s.mu.Unlock()
 	for _, p := range places {
-		if !s.identity.Allows(auth.RightJoin, p.ms.Room()) {
+		if s.allow(auth.RightJoin, p.ms.Room()) != nil {
 			s.manager.Hub.Expel(p.ms, p.ns, proto.ErrForbidden)
 		}
 	}
@@ -149,6 +158,12 @@ func (s *Session) place(name []byte) (place, bool) {
 
 // allow reports an error where the user lacks the right.
 func (s *Session) allow(right auth.Right, name string) *proto.Error {
+	if user, inbox := room.InboxOwner(name); inbox && right != auth.RightDM {
+		if user == s.userID {
+			return nil
+		}
+		return proto.ErrForbidden.With("room %q is the inbox of user %q, which nobody else joins or reads", name, user)
+	}
 	if s.identity.Allows(right, name) {
 		return nil
 	}
@@ -217,14 +232,41 @@ func (s *Session) room(field string, name []byte, right auth.Right) (place, stri
 }
 
 func (s *Session) publish(cmd *proto.Command) *proto.Error {
+	if bytes.HasPrefix(cmd.Room, inboxPrefix) && string(cmd.Room[len(inboxPrefix):]) != s.userID {
+		return s.publishDirect(cmd, string(cmd.Room[len(inboxPrefix):]))
+	}
 	p, name, err := s.room("to", cmd.Room, auth.RightPublish)
 	if err != nil {
 		return err
 	}
-	s.manager.Hub.Publish(s, p.ms, name, p.ns, room.Publication{
+	s.manager.Hub.Publish(s, p.ms, name, p.ns, s.publication(cmd, name))
+	return nil
+}
+
+func (s *Session) publication(cmd *proto.Command, name string) room.Publication {
+	_, inbox := room.InboxOwner(name)
+	return room.Publication{
 		ID: cmd.ID, Key: cmd.Key, Content: cmd.Content, Kind: cmd.Kind, Transient: cmd.Transient,
-		MayCreate: s.identity.Allows(auth.RightCreate, name),
-	})
+		MayCreate: inbox || s.identity.Allows(auth.RightCreate, name),
+	}
+}
+
+// publishDirect sends a message to another user's inbox, and the session's own
+// user's.
+func (s *Session) publishDirect(cmd *proto.Command, user string) *proto.Error {
+	if err := auth.CheckUserID("to", user); err != nil {
+		return err
+	}
+	name := room.Inbox(user)
+	ns, err := s.manager.Hub.Namespace("to", name)
+	if err != nil {
+		return err
+	}
+	if err := s.allow(auth.RightDM, name); err != nil {
+		return err
+	}
+	own, _ := s.place([]byte(room.Inbox(s.userID)))
+	s.manager.Hub.PublishDirect(s, own.ms, name, ns, s.publication(cmd, name))
 	return nil
 }
 
@@ -245,10 +287,35 @@ func (s *Session) history(cmd *proto.Command) *proto.Error {
 
 func (s *Session) ack(cmd *proto.Command) *proto.Error {
 	p, found := s.place(cmd.Room)
+	name := string(cmd.Room)
+	if !found {
+		if name != room.Inbox(s.userID) {
+			return proto.ErrNotJoined.With("the connection has not joined room %q", name)
+		}
+		var err *proto.Error
+		if p.ns, err = s.manager.Hub.Namespace("room", name); err != nil {
+			return err
+		}
+	}
+	s.manager.Hub.Ack(s, p.ms, name, p.ns, room.AckRequest{ID: string(cmd.ID), Epoch: string(cmd.Epoch), Offset: cmd.Offset})
+	return nil
+}
+
+func (s *Session) members(cmd *proto.Command) *proto.Error {
+	p, found := s.place(cmd.Room)
 	if !found {
 		return proto.ErrNotJoined.With("the connection has not joined room %q", cmd.Room)
 	}
-	s.manager.Hub.Ack(p.ms, p.ns, string(cmd.ID), string(cmd.Epoch), cmd.Offset)
+	s.manager.Hub.Members(p.ms, p.ns, string(cmd.ID), string(cmd.Cursor))
+	return nil
+}
+
+func (s *Session) setStatus(cmd *proto.Command) *proto.Error {
+	status, ok := room.ParseStatus(string(cmd.Status))
+	if !ok {
+		return proto.ErrInvalidField.With("field \"status\" is %.40q; it must be online, away or busy", cmd.Status)
+	}
+	s.manager.Hub.SetStatus(s.userID, status)
 	return nil
 }
 

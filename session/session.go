@@ -77,11 +77,15 @@ func (s *Session) Open(c Conn) {
 	}
 	c.SetDeadline(s.identity.Expires)
 	s.sendSession(nil)
+	s.manager.Hub.Connect(s)
 }
 
 // Closed ends the session: the connection is gone.
 func (s *Session) Closed() {
 	s.manager.meters.sessions.Dec()
+	if s.identity != nil {
+		s.manager.Hub.Disconnect(s)
+	}
 	s.mu.Lock()
 	places := s.places
 	s.places = nil

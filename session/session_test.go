@@ -63,7 +63,7 @@ func inFixture(t *testing.T, change func(*Options), run func(t *testing.T, f *fi
 	synctest.Test(t, func(t *testing.T) {
 		limits := proto.DefaultLimits()
 		hub := room.NewHub(room.Options{
-			Namespaces: []proto.Namespace{proto.NewNamespace("default"), proto.NewNamespace("chat")},
+			Namespaces: []proto.Namespace{proto.NewNamespace("default"), proto.NewNamespace("chat"), proto.InboxNamespace()},
 			Limits:     limits, Log: room.MemoryLog{}, Logger: slog.New(slog.DiscardHandler),
 		})
 		defer hub.Close()
@@ -238,7 +238,6 @@ func TestCommandsAreCheckedBeforeTheyReachARoom(t *testing.T) {
 		s, c := f.user("ana", auth.Rule{Match: "chat:*", Allow: auth.AllRights}, auth.Rule{Match: "r*", Allow: auth.RightsOf(auth.RightJoin, auth.RightCreate)})
 		for _, q := range []struct{ frame, code string }{
 			{`{"type":"join","id":"1","room":"no:room"}`, "unknown_namespace"},
-			{`{"type":"join","id":"1","room":"user:ana"}`, "unknown_namespace"},
 			{`{"type":"join","id":"1","room":"secret"}`, "forbidden"},
 			{`{"type":"join","id":"1","room":"r","since":{"last":1}}`, "forbidden"}, // replay is reading
 			{`{"type":"join","id":"1","room":"chat:x","since":{"last":10001}}`, "invalid_field"},
@@ -247,8 +246,13 @@ func TestCommandsAreCheckedBeforeTheyReachARoom(t *testing.T) {
 			{`{"type":"leave","id":"1","room":"r"}`, "not_joined"},
 			{`{"type":"ack","id":"1","room":"r","epoch":"e","offset":1}`, "not_joined"},
 			{`{"type":"host","id":"1","room":"chat:x","close":true}`, "not_host"},
-			{`{"type":"members","id":"1","room":"r"}`, "unknown_type"},
-			{`{"type":"status","id":"1","status":"away"}`, "unknown_type"},
+			{`{"type":"members","id":"1","room":"r"}`, "not_joined"},
+			{`{"type":"status","id":"1","status":"gone"}`, "invalid_field"},
+			{`{"type":"join","id":"1","room":"user:bob"}`, "forbidden"},
+			{`{"type":"history","id":"1","room":"user:bob"}`, "forbidden"},
+			{`{"type":"ack","id":"1","room":"user:bob","epoch":"e","offset":1}`, "not_joined"},
+			{`{"type":"message","id":"1","to":"user:bob","content":1}`, "forbidden"},
+			{`{"type":"message","id":"1","to":"user:","content":1}`, "invalid_field"},
 			{`{"type":"nonsense","id":"1"}`, "unknown_type"},
 		} {
 			say(s, "%s", q.frame)
@@ -293,8 +297,12 @@ func TestPipelinedJoinsAndLeavesKeepTheirOrder(t *testing.T) {
 		s.Closed()
 		other, d := f.user("bob")
 		say(other, `{"type":"join","room":"r"}`)
-		if n := d.await(t, "joined")["members"]; n != 1.0 {
-			t.Errorf("%v members after the first has gone", n)
+		if n := d.await(t, "joined")["members"]; n != 2.0 {
+			t.Errorf("%v members just after the first has gone", n)
+		}
+		time.Sleep(6 * time.Second)
+		if left := d.await(t, "member_left"); left["userId"] != "ana" || left["members"] != 1.0 {
+			t.Errorf("%v", left)
 		}
 	})
 }

@@ -49,14 +49,42 @@ func (c *committer) appendRoom(b *pebble.Batch, d *delivery, now int64) {
 // reports whether the room has moved to another bucket.
 func (c *committer) appendMessage(b *pebble.Batch, r *Room, p *proto.Publish, now int64) (moved bool) {
 	r.tail.offset++
-	r.tail.time = max(now, r.tail.time+1)
-	moved = r.enter(r.tail.time)
-	tail := c.random.Uint64() >> 2
-	p.Offset, p.Time, p.ID = r.tail.offset, r.tail.time, proto.NewMsgID(r.tail.time, tail)
+	p.Offset = r.tail.offset
+	if p.Time == 0 { // not planned
+		p.Time = max(now, r.tail.time+1)
+		p.ID = proto.NewMsgID(p.Time, c.random.Uint64())
+	}
+	r.tail.time = p.Time
+	moved = r.enter(p.Time)
 	if r.namespace.HistorySize > 0 {
-		c.putMessage(b, r, &p.Message, tail)
+		c.putMessage(b, r, &p.Message)
 	}
 	return moved
+}
+
+// plan gives the messages of a batch with pairs in it their times and ids, in
+// the order of the queue: the two of a pair get the same, which must suit both
+// rooms.
+func (c *committer) plan(ops []op, now int64) {
+	for _, o := range ops {
+		o.room.planned = o.room.tail.time
+	}
+	for i := 0; i < len(ops); i++ {
+		o := ops[i]
+		if o.pub == nil || o.pub.SettingsOnly {
+			continue
+		}
+		at := max(now, o.room.planned+1)
+		if o.paired {
+			at = max(at, ops[i+1].room.planned+1)
+		}
+		o.room.planned, o.pub.Time = at, at
+		o.pub.ID = proto.NewMsgID(at, c.random.Uint64())
+		if o.paired {
+			i++
+			ops[i].room.planned, ops[i].pub.Time, ops[i].pub.ID = at, at, o.pub.ID
+		}
+	}
 }
 
 // intern gives the room an id, in the batch that stores the first of it.
@@ -68,7 +96,11 @@ func (c *committer) intern(b *pebble.Batch, r *Room) {
 }
 
 // putMessage adds a message's key and record to the batch.
-func (c *committer) putMessage(b *pebble.Batch, r *Room, m *proto.Message, tail uint64) {
+func (c *committer) putMessage(b *pebble.Batch, r *Room, m *proto.Message) {
+	to := m.To
+	if to == r.name {
+		m.To = "" // the key says so
+	}
 	op := b.SetDeferred(messageKeyLen, recordSize(m))
 	appendMessageKey(op.Key[:0], messageKey{
 		class:  r.namespace.class.number,
@@ -77,7 +109,8 @@ func (c *committer) putMessage(b *pebble.Batch, r *Room, m *proto.Message, tail 
 		time:   m.Time,
 		offset: m.Offset,
 	})
-	appendRecord(op.Value[:0], m, tail)
+	appendRecord(op.Value[:0], m, m.ID.Tail())
+	m.To = to
 	if err := op.Finish(); err != nil {
 		panic(fmt.Sprintf("storage: a batch refused a message: %v", err))
 	}

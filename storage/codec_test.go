@@ -67,6 +67,8 @@ func TestRecordRoundTrip(t *testing.T) {
 		{},
 		vectorPlain,
 		vectorKeyed,
+		{From: "ada", To: "user:bob", Content: []byte("1")},
+		{From: "ada", To: "user:bob", Key: "k", Kind: proto.KindBytes},
 		{From: strings.Repeat("a", 128), Key: strings.Repeat("k", 64), Content: bytes.Repeat([]byte("x"), 64<<10)},
 		{From: "ada", Content: []byte{}},
 	} {
@@ -78,7 +80,7 @@ func TestRecordRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if string(r.author) != m.From || string(r.key) != m.Key || r.kind != m.Kind || !bytes.Equal(r.content, m.Content) || r.tail != vectorTail {
+		if string(r.author) != m.From || string(r.key) != m.Key || string(r.to) != m.To || r.kind != m.Kind || !bytes.Equal(r.content, m.Content) || r.tail != vectorTail {
 			t.Errorf("decoded %+v from %+v", r, m)
 		}
 	}
@@ -94,7 +96,7 @@ func TestRecordDamage(t *testing.T) {
 			t.Errorf("a record of %d bytes was accepted", n)
 		}
 	}
-	for _, first := range []byte{0x00, 0x20, 0x18, 0x12, 0x13} {
+	for _, first := range []byte{0x00, 0x20, 0x12, 0x13} {
 		bad := bytes.Clone(b)
 		bad[0] = first
 		if _, err := decodeRecord(bad); err == nil {

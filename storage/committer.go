@@ -91,18 +91,26 @@ func (c *committer) run() {
 	}
 }
 
-// cut returns how many of the operations make the next batch.
+// cut returns how many of the operations make the next batch. It does not cut
+// through a pair.
 func (c *committer) cut(ops []op) int {
-	bytes := 0
-	for i, o := range ops[:min(len(ops), maxBatchMessages)] {
-		if o.pub != nil {
-			bytes += queueBytes(o.pub)
+	n, bytes := 0, 0
+	for n < len(ops) && n < maxBatchMessages {
+		next := 1
+		if ops[n].paired {
+			next = 2
 		}
-		if bytes > c.maxBytes && i > 0 {
-			return i
+		for _, o := range ops[n : n+next] {
+			if o.pub != nil {
+				bytes += queueBytes(o.pub)
+			}
 		}
+		if bytes > c.maxBytes && n > 0 {
+			return n
+		}
+		n += next
 	}
-	return min(len(ops), maxBatchMessages)
+	return n
 }
 
 func (c *committer) commit(ops []op) {
@@ -111,13 +119,17 @@ func (c *committer) commit(ops []op) {
 		s.tele.stalls.Inc()
 	}
 	f := c.group(ops)
-	if err := c.refusal(); err != nil {
+	if err := s.refusal(); err != nil {
 		f.fail(err)
 	}
 	ownSync := f.hasSync()
 	if s.failure() == nil {
 		f.batch = s.db.NewBatchWithSize(batchOverhead + f.bytes)
-		c.encode(f)
+		now := s.clock.micros()
+		if slices.ContainsFunc(ops, func(o op) bool { return o.paired }) {
+			c.plan(ops, now)
+		}
+		c.encode(f, now)
 		if f.batch.Empty() {
 			_ = f.batch.Close()
 			f.batch = nil
@@ -129,17 +141,6 @@ func (c *committer) commit(ops []op) {
 		f.fail(proto.ErrStorage.New())
 	}
 	c.hand(f, ownSync)
-}
-
-// refusal returns why nothing can be written right now, or nil.
-func (c *committer) refusal() *proto.Error {
-	switch {
-	case c.s.failure() != nil:
-		return proto.ErrStorage.New()
-	case c.s.space.refusing():
-		return proto.ErrStorageFull.After(freeRetry)
-	}
-	return nil
 }
 
 // group sorts the operations by room. Each room's keep their order.
@@ -196,8 +197,7 @@ func (f *flight) hasSync() bool {
 }
 
 // encode gives the publishes their places and fills the batch.
-func (c *committer) encode(f *flight) {
-	now := c.s.clock.micros()
+func (c *committer) encode(f *flight, now int64) {
 	for i := range f.deliveries {
 		d := &f.deliveries[i]
 		if len(d.pubs) > 0 && d.pubs[0].Err == nil {

@@ -12,6 +12,7 @@ const (
 	prefixClass = 0x01 // retention classes, by number
 	prefixRoom  = 0x02 // rooms, by name
 	prefixSpace = 0x03 // namespaces, by name
+	prefixAcked = 0x04 // receipts, by room id and user
 	firstClass  = 0x80
 )
 
@@ -74,4 +75,10 @@ func appendNamespaceKey(dst []byte, name string) []byte {
 func appendRoomKey(dst []byte, name string) []byte {
 	dst = append(dst, prefixRoom)
 	return append(dst, name...)
+}
+
+// appendReceiptKey appends the key of a user's receipt in a room.
+func appendReceiptKey(dst []byte, room uint64, user string) []byte {
+	dst = binary.BigEndian.AppendUint64(append(dst, prefixAcked), room)
+	return append(dst, user...)
 }

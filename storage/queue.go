@@ -9,8 +9,9 @@ import (
 // op is one entry of the queue: a publish, or, with pub nil, a room that has
 // gone idle.
 type op struct {
-	room *Room
-	pub  *proto.Publish
+	room   *Room
+	pub    *proto.Publish
+	paired bool // with the entry after it: both go into one batch
 }
 
 // queue holds what waits for the committer, in order. It is bounded in messages
@@ -41,20 +42,39 @@ func queueBytes(p *proto.Publish) int {
 
 // push adds a publish, or returns the registry's entry for why it does not.
 func (q *queue) push(r *Room, p *proto.Publish) *proto.Code {
-	size := queueBytes(p)
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if refused := q.countLocked(1, queueBytes(p), r.idle); refused != nil {
+		return refused
+	}
+	q.addLocked(op{room: r, pub: p})
+	return nil
+}
+
+// pushPair is push for two publishes that go into one batch.
+func (q *queue) pushPair(r *Room, p *proto.Publish, other *Room, twin *proto.Publish) *proto.Code {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if refused := q.countLocked(2, queueBytes(p)+queueBytes(twin), r.idle || other.idle); refused != nil {
+		return refused
+	}
+	q.addLocked(op{room: r, pub: p, paired: true})
+	q.addLocked(op{room: other, pub: twin})
+	return nil
+}
+
+// countLocked makes room for publishes, or says why there is none.
+func (q *queue) countLocked(messages, size int, idle bool) *proto.Code {
 	switch {
 	case q.closed:
 		return proto.ErrShuttingDown
-	case r.idle:
+	case idle:
 		return proto.ErrInternal
-	case q.messages+1 > q.maxMessages, q.messages > 0 && q.bytes+size > q.maxBytes:
+	case q.messages+messages > q.maxMessages, q.messages > 0 && q.bytes+size > q.maxBytes:
 		return proto.ErrOverloaded
 	}
-	q.messages++
+	q.messages += messages
 	q.bytes += size
-	q.addLocked(op{room: r, pub: p})
 	return nil
 }
 

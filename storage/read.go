@@ -176,7 +176,9 @@ func (w *walk) show() (more bool, err error) {
 	if m.From != string(rec.author) { // most messages follow one of the same author
 		m.From = string(rec.author)
 	}
-	m.To = w.room
+	if m.To = w.room; len(rec.to) > 0 {
+		m.To = string(rec.to)
+	}
 	m.Key, m.Kind, m.Content = string(rec.key), rec.kind, rec.content
 	if !w.visit(m) {
 		return false, nil

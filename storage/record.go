@@ -9,16 +9,18 @@ import (
 
 // A message's record is
 //
-//	version and flags 1 · tail 8 · length of author, author · [length of key, key] · content
+//	version and flags 1 · tail 8 · length of author, author · [length of key, key] · [length of addressee, addressee] · content
 //
 // The version stands in the upper four bits of the first byte. The content is
 // what is left. Time and offset stand in the key alone; time and tail together
-// are the message's id.
+// are the message's id. The addressee is there where it is not the room in whose
+// log the record stands.
 const (
 	recordVersion  = 1
 	recordKindMask = 0x03
 	recordHasKey   = 0x04
-	recordFlags    = recordKindMask | recordHasKey
+	recordHasTo    = 0x08
+	recordFlags    = recordKindMask | recordHasKey | recordHasTo
 )
 
 var errBadRecord = errors.New("storage: a message's record is damaged")
@@ -29,14 +31,19 @@ type record struct {
 	kind    proto.Kind
 	author  []byte
 	key     []byte
+	to      []byte
 	content []byte
 }
 
-// recordSize returns the number of bytes that appendRecord appends.
+// recordSize returns the number of bytes that appendRecord appends. In both, To
+// is "" where it is the room in whose log the record stands.
 func recordSize(m *proto.Message) int {
 	n := 1 + 8 + uvarintLen(uint64(len(m.From))) + len(m.From) + len(m.Content)
 	if m.Key != "" {
 		n += uvarintLen(uint64(len(m.Key))) + len(m.Key)
+	}
+	if m.To != "" {
+		n += uvarintLen(uint64(len(m.To))) + len(m.To)
 	}
 	return n
 }
@@ -47,6 +54,9 @@ func appendRecord(dst []byte, m *proto.Message, tail uint64) []byte {
 	if m.Key != "" {
 		first |= recordHasKey
 	}
+	if m.To != "" {
+		first |= recordHasTo
+	}
 	dst = append(dst, first)
 	dst = binary.BigEndian.AppendUint64(dst, tail)
 	dst = binary.AppendUvarint(dst, uint64(len(m.From)))
@@ -54,6 +64,10 @@ func appendRecord(dst []byte, m *proto.Message, tail uint64) []byte {
 	if m.Key != "" {
 		dst = binary.AppendUvarint(dst, uint64(len(m.Key)))
 		dst = append(dst, m.Key...)
+	}
+	if m.To != "" {
+		dst = binary.AppendUvarint(dst, uint64(len(m.To)))
+		dst = append(dst, m.To...)
 	}
 	return append(dst, m.Content...)
 }
@@ -67,7 +81,7 @@ func decodeRecord(b []byte) (record, error) {
 	if r.tail>>62 != 0 || r.kind > proto.KindBytes {
 		return record{}, errBadRecord
 	}
-	hasKey := b[0]&recordHasKey != 0
+	hasKey, hasTo := b[0]&recordHasKey != 0, b[0]&recordHasTo != 0
 	b = b[9:]
 	var ok bool
 	if r.author, b, ok = cutBytes(b); !ok {
@@ -75,6 +89,11 @@ func decodeRecord(b []byte) (record, error) {
 	}
 	if hasKey {
 		if r.key, b, ok = cutBytes(b); !ok || len(r.key) == 0 {
+			return record{}, errBadRecord
+		}
+	}
+	if hasTo {
+		if r.to, b, ok = cutBytes(b); !ok || len(r.to) == 0 {
 			return record{}, errBadRecord
 		}
 	}

@@ -32,6 +32,7 @@ type Room struct {
 	bucket   uint32    // of the newest message, in the newest segment's class
 	settings []byte    // newest
 	trim     trimState // physical trimming
+	planned  int64     // time of the newest message in the batch that is being planned, µs
 	gathered bool      // takes part in the batch that is being grouped
 	idling   bool      // goes idle with it
 	count    int
@@ -250,13 +251,40 @@ func (r *Room) Append(p *proto.Publish) *proto.Error {
 
 func (r *Room) append(p *proto.Publish) *proto.Error {
 	s := r.store
+	if err := s.refusal(); err != nil {
+		return err
+	}
+	return s.queued(s.queue.push(r, p))
+}
+
+// AppendPair is Append to two different rooms in one commit: both messages get
+// the same id and time. Each room's sink gets its own, once both have their
+// offsets. Neither is taken where an error is returned.
+func (s *Store) AppendPair(r *Room, p *proto.Publish, other *Room, twin *proto.Publish) *proto.Error {
+	err := s.refusal()
+	if err == nil {
+		err = s.queued(s.queue.pushPair(r, p, other, twin))
+	}
+	if err != nil {
+		s.refused(err, 2)
+	}
+	return err
+}
+
+// refusal says why nothing is taken right now, or nil.
+func (s *Store) refusal() *proto.Error {
 	switch {
 	case s.failure() != nil:
 		return proto.ErrStorage.New()
 	case s.space.refusing():
 		return proto.ErrStorageFull.After(freeRetry)
 	}
-	switch code := s.queue.push(r, p); code {
+	return nil
+}
+
+// queued makes an error of what the queue answered.
+func (s *Store) queued(code *proto.Code) *proto.Error {
+	switch code {
 	case nil:
 		return nil
 	case proto.ErrOverloaded:

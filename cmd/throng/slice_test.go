@@ -35,11 +35,12 @@ func TestMessagesReachMembersAndTheDisk(t *testing.T) {
 	ana := throngtest.Dial(t, s.WSURL("/ws?user=ana"), throngtest.DialOptions{})
 	bob := throngtest.Dial(t, s.WSURL("/ws?user=bob"), throngtest.DialOptions{})
 	for _, c := range []*throngtest.Client{ana, bob} {
-		c.Expect("session")
 		c.Send(map[string]any{"type": "join", "room": "lobby"})
+		c.Await("joined")
 	}
-	ana.Expect("joined")
+	bob.Send(map[string]any{"type": "join", "room": "lobby"}) // once more, for the position
 	joined := bob.Expect("joined")
+	ana.Expect("member_joined")
 
 	const messages = 20
 	for i := range messages {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -47,7 +48,7 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 		return err
 	}
 	hub := room.NewHub(room.Options{
-		Namespaces: cfg.Namespaces, Limits: cfg.Limits, Log: roomLog{store}, Logger: log, Metrics: set,
+		Namespaces: namespaces(cfg), Limits: cfg.Limits, Log: roomLog{store}, Logger: log, Metrics: set,
 	})
 	sessions := session.NewManager(session.Options{
 		Hub: hub, Verifier: auth.NewVerifier([][]byte{secret}, time.Now), Codecs: codecs(cfg),
@@ -174,7 +175,7 @@ func codecs(cfg *config.Config) []proto.Codec {
 
 func openStore(cfg *config.Config, log *slog.Logger, set *metrics.Set, fatal func(error)) (*storage.Store, error) {
 	var durable []proto.Namespace
-	for _, ns := range cfg.Namespaces {
+	for _, ns := range namespaces(cfg) {
 		if ns.Durability != proto.Memory {
 			durable = append(durable, ns)
 		}
@@ -185,9 +186,20 @@ func openStore(cfg *config.Config, log *slog.Logger, set *metrics.Set, fatal fun
 	})
 }
 
-// roomLog is the store as the rooms see it.
-type roomLog struct{ store *storage.Store }
+// namespaces are the configured ones and the users' inboxes.
+func namespaces(cfg *config.Config) []proto.Namespace {
+	return append(slices.Clone(cfg.Namespaces), proto.InboxNamespace())
+}
 
+// roomLog is the store as the rooms see it.
+type roomLog struct{ *storage.Store }
+
+// Room implements room.Log.
 func (l roomLog) Room(name string, sink func([]*proto.Publish)) (room.Stream, error) {
-	return l.store.Room(name, sink)
+	return l.Store.Room(name, sink)
+}
+
+// AppendPair implements room.Log: the streams are the store's own.
+func (l roomLog) AppendPair(a room.Stream, p *proto.Publish, b room.Stream, q *proto.Publish) *proto.Error {
+	return l.Store.AppendPair(a.(*storage.Room), p, b.(*storage.Room), q)
 }

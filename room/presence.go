@@ -1,0 +1,260 @@
+package room
+
+import (
+	"encoding/base64"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/thronghq/throng/proto"
+)
+
+const (
+	// grace is how long after a user's last connection has gone the user
+	// still counts as a member: most come back at once.
+	grace = 5 * time.Second
+
+	// countedAbove is the number of members above which arrivals and
+	// departures are told as counts, one in countEvery at most.
+	countedAbove = 200
+	countEvery   = time.Second
+
+	// tickEvery is how often rooms are looked at that wait for one of these.
+	tickEvery = 500 * time.Millisecond
+
+	// membersPage is how many users one reply to members lists.
+	membersPage = 1000
+)
+
+// resident is one user of a room.
+type resident struct {
+	sessions int
+	order    uint64 // of the arrival: lower came earlier
+	goes     int64  // when the user stops to count, Unix ms; 0 while it has a session
+}
+
+// presence is what a room knows of its users. It belongs to the room's worker.
+type presence struct {
+	users    map[string]resident
+	arrivals uint64
+	changes  uint64 // arrivals and departures so far
+	counted  int64  // when the last member_count went out, Unix ms
+	dirty    bool   // a member_count is due
+	watched  bool   // the hub ticks the room
+}
+
+// arrive counts one more session of the member's user, and tells the others of
+// its first.
+func (r *Room) arrive(ms *Membership) {
+	p := &r.presence
+	if p.users == nil {
+		p.users = make(map[string]resident)
+	}
+	user := ms.member.UserID()
+	u, known := p.users[user]
+	u.sessions++
+	u.goes = 0
+	if !known {
+		p.arrivals++
+		u.order = p.arrivals
+	}
+	p.users[user] = u
+	if !known {
+		r.tellChange(proto.EvMemberJoined, user, ms)
+	}
+}
+
+// depart counts one session less. The user's last one ends the user's
+// membership, at once or after the grace.
+func (r *Room) depart(user string, atOnce bool) {
+	u := r.presence.users[user]
+	if u.sessions--; u.sessions > 0 {
+		r.presence.users[user] = u
+		return
+	}
+	if atOnce || !r.ns.Presence {
+		r.gone(user)
+		return
+	}
+	u.goes = r.hub.now().Add(grace).UnixMilli()
+	r.presence.users[user] = u
+	r.watch()
+}
+
+// gone takes a user off the room's count.
+func (r *Room) gone(user string) {
+	delete(r.presence.users, user)
+	r.tellChange(proto.EvMemberLeft, user, nil)
+	if s := r.settings.Load(); r.ns.Succession && s.host() == user {
+		r.succeed(s)
+	}
+}
+
+// succeed makes the user who has been in the room for longest its host.
+func (r *Room) succeed(now *Settings) {
+	heir := ""
+	for user, u := range r.presence.users {
+		if u.goes == 0 && (heir == "" || u.order < r.presence.users[heir].order) {
+			heir = user
+		}
+	}
+	if heir == "" {
+		return // the next one to come finds the old host
+	}
+	next := *now
+	next.Host = heir
+	r.change(&next)
+	r.unsaved.Store(true) // the next message, or setting, stores it
+}
+
+// tellChange tells the members of an arrival or a departure: of each in small
+// rooms, by counts in large ones.
+func (r *Room) tellChange(kind proto.EventType, user string, except *Membership) {
+	p := &r.presence
+	p.changes++
+	switch {
+	case !r.ns.Presence:
+	case !r.ns.JoinLeave || len(p.users) > countedAbove:
+		p.dirty = true
+		r.watch()
+	default:
+		r.tell(&proto.Event{Type: kind, Room: r.name, UserID: user, Members: len(p.users)}, except)
+	}
+}
+
+// tell sends an event to all live members but one. Who does not read fast
+// enough misses it.
+func (r *Room) tell(ev *proto.Event, except *Membership) {
+	if len(r.members) == 0 || len(r.members) == 1 && r.members[0] == except {
+		return
+	}
+	var b batch
+	for _, c := range r.codecs {
+		b.encodings = append(b.encodings, encoding{codec: c.codec, frames: proto.AppendEventFrame(nil, c.codec, ev)})
+	}
+	if except != nil {
+		except.author = true
+		defer func() { except.author = false }()
+	}
+	r.deliver(&b)
+}
+
+func (r *Room) countEvent() *proto.Event {
+	return &proto.Event{Type: proto.EvMemberCount, Room: r.name, Members: len(r.presence.users)}
+}
+
+// watch asks the hub to tick the room.
+func (r *Room) watch() {
+	if r.presence.watched {
+		return
+	}
+	r.presence.watched = true
+	r.hub.watchMu.Lock()
+	defer r.hub.watchMu.Unlock()
+	r.hub.watched[r] = struct{}{}
+}
+
+// tick ends graces that are over and sends a count that is due.
+func (r *Room) tick() {
+	p := &r.presence
+	now := r.hub.now().UnixMilli()
+	waiting := false
+	for user, u := range p.users {
+		switch {
+		case u.goes == 0:
+		case u.goes <= now:
+			r.gone(user)
+		default:
+			waiting = true
+		}
+	}
+	if p.dirty && now-p.counted >= countEvery.Milliseconds() {
+		p.dirty, p.counted = false, now
+		r.tell(r.countEvent(), nil)
+	}
+	if !waiting && !p.dirty {
+		p.watched = false
+		r.hub.watchMu.Lock()
+		defer r.hub.watchMu.Unlock()
+		delete(r.hub.watched, r)
+	}
+}
+
+// tickWatched lets the rooms that wait for a time see what it is.
+func (h *Hub) tickWatched(rooms []*Room) []*Room {
+	rooms = rooms[:0]
+	h.watchMu.Lock()
+	for r := range h.watched {
+		rooms = append(rooms, r)
+	}
+	h.watchMu.Unlock()
+	for i, r := range rooms {
+		r.post(op{do: func(r *Room, _ *proto.Error) { r.tick() }})
+		rooms[i] = nil
+	}
+	return rooms
+}
+
+// Members answers with a page of the room's users, in the order of their names,
+// after the one that the cursor names.
+func (h *Hub) Members(ms *Membership, ns *proto.Namespace, id, cursor string) {
+	h.post(ms.name, ns, func(r *Room, err *proto.Error) {
+		after := ""
+		switch {
+		case err != nil:
+		case ms.room != r:
+			err = proto.ErrNotJoined.New()
+		case !ns.Presence:
+			err = proto.ErrForbidden.With("the namespace %q of room %q tells nobody who is there", ns.Name, r.name)
+		case cursor != "":
+			after, err = r.membersAfter(cursor)
+		}
+		if err != nil {
+			sendError(ms.member, id, ms.name, err)
+			return
+		}
+		var names []string
+		for user := range r.presence.users {
+			if user > after {
+				names = append(names, user)
+			}
+		}
+		h.readers.submit(&membersJob{room: r, member: ms.member, id: id, names: names})
+	})
+}
+
+// membersJob sorts and sends a page; a large room's takes a while.
+type membersJob struct {
+	room   *Room
+	member Member
+	id     string
+	names  []string
+}
+
+func (j *membersJob) run() {
+	slices.Sort(j.names)
+	ev := &proto.Event{Type: proto.EvMembers, ID: []byte(j.id), Room: j.room.name}
+	if len(j.names) > membersPage {
+		j.names = j.names[:membersPage]
+		ev.Next = membersCursor(j.room.name, j.names[membersPage-1])
+	}
+	for _, name := range j.names {
+		ev.List = append(ev.List, proto.MemberInfo{UserID: name, Status: j.room.hub.people.status(name).String()})
+	}
+	j.member.Send(ev)
+}
+
+// membersCursor names the place after a user in the room's list.
+func membersCursor(room, user string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(room + "\n" + user)) // neither holds a control character
+}
+
+func (r *Room) membersAfter(cursor string) (string, *proto.Error) {
+	b, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err == nil {
+		if room, user, ok := strings.Cut(string(b), "\n"); ok && room == r.name && user != "" {
+			return user, nil
+		}
+	}
+	return "", proto.ErrBadCursor.With("field \"cursor\" is %.60q; it must be the next of a page of the members of room %q", cursor, r.name)
+}
