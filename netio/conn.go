@@ -61,6 +61,7 @@ type Conn struct {
 	opened bool         // Handler.Open was called
 	told   bool         // Handler.Closed was called
 	paused bool         // reading waits until replies have drained
+	muted  bool         // only the peer's close frame matters any more
 	full   bool         // accepted past the server's bound, to be answered 503
 	inHeld int          // bytes of in that are accounted for
 
@@ -74,7 +75,8 @@ type Conn struct {
 	code    ws.StatusCode       // that ended the connection, for the metrics
 	op      *netpoll.FDOperator // nil from phaseEnded on
 	out     *outbox             // nil while nothing waits
-	outHeld int                 // bytes of out that are accounted for
+	outHeld int                 // bytes of out that held counts, shared ones in full
+	outOwn  int                 // bytes of out that core.memory counts as this connection's
 
 	held atomic.Int64 // inHeld + outHeld, for whoever looks for the largest
 }
@@ -122,7 +124,7 @@ func (c *Conn) Deliver(frames []byte) bool {
 		c.mu.Unlock()
 		return true
 	}
-	ok := c.deliverLocked(frames)
+	ok := len(frames) == 0 || c.deliverLocked(frames)
 	c.mu.Unlock()
 	if ok {
 		c.loop.stats.deliveries.Add(1)
@@ -191,6 +193,7 @@ func (c *Conn) endLocked(cause CloseCause, code ws.StatusCode, frame []byte) boo
 	if frame != nil {
 		c.replyLocked(frame)
 	}
+	c.accountOutLocked()
 	c.finishLocked()
 	return true
 }
@@ -199,7 +202,7 @@ func (c *Conn) endLocked(cause CloseCause, code ws.StatusCode, frame []byte) boo
 // for an answer. With drop, what waits is dropped.
 func (c *Conn) failLocked(cause CloseCause, code ws.StatusCode, reason string, drop bool) bool {
 	if drop && c.out != nil {
-		c.out.dropUnsent(&c.core.pool)
+		c.out.dropUnsent(&c.core.pool, &c.core.memory)
 	}
 	if drop && c.corked {
 		c.loop.cork = c.loop.cork[:0]
@@ -239,7 +242,7 @@ func (c *Conn) discardOutLocked() {
 		c.loop.cork = c.loop.cork[:0]
 	}
 	if c.out != nil {
-		c.out.discard(&c.core.pool)
+		c.out.discard(&c.core.pool, &c.core.memory)
 		c.out = nil
 	}
 	c.accountOutLocked()
@@ -247,13 +250,16 @@ func (c *Conn) discardOutLocked() {
 
 // accountOutLocked brings the memory counts up to the outbox.
 func (c *Conn) accountOutLocked() {
-	held := 0
+	own, shared := 0, 0
 	if c.out != nil {
-		held = c.out.held
+		own, shared = c.out.own, c.out.shared
 	}
-	if d := held - c.outHeld; d != 0 {
-		c.outHeld = held
+	if d := own + shared - c.outHeld; d != 0 {
+		c.outHeld += d
 		c.held.Add(int64(d))
+	}
+	if d := own - c.outOwn; d != 0 {
+		c.outOwn += d
 		c.core.memory.outbox(int64(d))
 	}
 }

@@ -1,14 +1,13 @@
 package netio
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
-
-	"bufio"
 
 	"github.com/gobwas/ws"
 )

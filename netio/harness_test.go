@@ -38,11 +38,9 @@ func onPollers(t *testing.T, test func(t *testing.T, open func() (poller, error)
 
 // event is one call of the handler.
 type event struct {
-	what    string // open, message, drained, expired, closed
-	c       *Conn
-	op      ws.OpCode
-	payload string
-	cause   CloseCause
+	what  string // open, drained, expired, closed
+	c     *Conn
+	cause CloseCause
 }
 
 // recorder is a Handler that echoes text and binary and tells of each call.

@@ -92,8 +92,9 @@ type loop struct {
 	tasks []task // bounded by some a connection: each kind is queued when its cause comes up
 }
 
-// newLoop opens a poller, tests it and has it watch for tasks. The caller runs
-// it, with run, before newLoop is called: so run is started here, in start.
+// newLoop opens a poller, has start run it on a goroutine, tests it and has it
+// watch for tasks. A loop that it returns, even with an error, is the caller's
+// to stop and release.
 func newLoop(co *core, open func() (poller, error), start func(func())) (*loop, error) {
 	p, err := open()
 	if err != nil {

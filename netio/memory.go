@@ -1,18 +1,74 @@
 package netio
 
 import (
+	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/thronghq/throng/proto"
 )
 
-// memory counts what connections hold beside themselves, against a budget.
+// memory counts what connections hold beside themselves, against a budget. A
+// shared frame counts once, however many outboxes hold it.
 type memory struct {
 	budget int64         // static; 0 for none
 	over   chan struct{} // tells the sweep that the budget is passed; capacity 1
 
-	outboxes atomic.Int64 // bytes of outboxes
+	outboxes atomic.Int64 // bytes of outboxes, with the shared frames they hold
 	partials atomic.Int64 // bytes of partial frames, messages and heads
+
+	shares [shareShards]shareShard
+}
+
+const shareShards = 16
+
+// shareShard counts the outboxes that hold each of some shared frames. It has
+// an entry only for what waits in an outbox.
+type shareShard struct {
+	mu   sync.Mutex
+	held map[*byte]share // by the frame's first byte
+}
+
+type share struct {
+	refs int
+	size int
+}
+
+// shard returns where shared frames, which are not empty, are counted.
+func (m *memory) shard(frames []byte) (*shareShard, *byte) {
+	first := unsafe.SliceData(frames)
+	return &m.shares[uintptr(unsafe.Pointer(first))/64%shareShards], first
+}
+
+// hold notes that one more outbox holds shared frames.
+func (m *memory) hold(frames []byte) {
+	s, first := m.shard(frames)
+	s.mu.Lock()
+	if s.held == nil {
+		s.held = make(map[*byte]share)
+	}
+	sh := s.held[first]
+	added := max(0, len(frames)-sh.size)
+	s.held[first] = share{sh.refs + 1, sh.size + added}
+	s.mu.Unlock()
+	if added > 0 {
+		m.outbox(int64(added))
+	}
+}
+
+// drop notes that one outbox fewer holds them.
+func (m *memory) drop(frames []byte) {
+	s, first := m.shard(frames)
+	s.mu.Lock()
+	sh := s.held[first]
+	if sh.refs--; sh.refs > 0 {
+		s.held[first] = sh
+		s.mu.Unlock()
+		return
+	}
+	delete(s.held, first)
+	s.mu.Unlock()
+	m.outbox(-int64(sh.size))
 }
 
 // outbox adds to the bytes of outboxes.
@@ -41,7 +97,8 @@ func (m *memory) exceeded() int64 {
 // shed ends connections, those that hold most first, until the rest fits the
 // budget.
 func (s *sweeper) shed() {
-	for excess := s.core.memory.exceeded(); excess > 0; {
+	var going int64 // held by connections that are ended and not yet gone
+	for s.core.memory.exceeded() > going {
 		var worst *Conn
 		var most int64
 		s.core.slots.each(func(c *Conn) {
@@ -53,7 +110,9 @@ func (s *sweeper) shed() {
 			return
 		}
 		worst.shed()
-		excess -= most
+		if worst.currentPhase() == phaseDead {
+			going += worst.held.Load()
+		}
 	}
 }
 

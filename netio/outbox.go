@@ -23,7 +23,8 @@ type outbox struct {
 	cut        bool // the first piece begins inside a frame of which bytes are written
 	replies    int  // unwritten bytes and slots of owned pieces
 	deliveries int  // unwritten bytes and slots of shared pieces
-	held       int  // what the pieces take: the owned ones' capacity, the shared ones' length, slots
+	own        int  // what the queue alone takes: slots and the owned pieces' capacity
+	shared     int  // bytes of shared pieces that it keeps alive, perhaps with others
 }
 
 var outboxes = sync.Pool{New: func() any { return new(outbox) }}
@@ -31,11 +32,17 @@ var outboxes = sync.Pool{New: func() any { return new(outbox) }}
 // empty reports whether nothing waits.
 func (o *outbox) empty() bool { return o.head == len(o.pieces) }
 
-// deliver appends a shared piece.
-func (o *outbox) deliver(frames []byte) {
+// deliver appends a shared piece, of which sent bytes are written; that is not 0
+// only in an empty outbox.
+func (o *outbox) deliver(m *memory, frames []byte, sent int) {
 	o.pieces = append(o.pieces, piece{b: frames})
-	o.deliveries += len(frames) + slotCost
-	o.held += len(frames) + slotCost
+	if sent > 0 {
+		o.sent, o.cut = sent, true
+	}
+	o.deliveries += len(frames) - sent + slotCost
+	o.own += slotCost
+	o.shared += len(frames)
+	m.hold(frames)
 }
 
 // reply appends a copy of frame.
@@ -50,7 +57,7 @@ func (o *outbox) reply(pool *buffers, frame []byte) {
 	b := append(pool.get(len(frame)), frame...)
 	o.pieces = append(o.pieces, piece{b: b, owned: true})
 	o.replies += slotCost
-	o.held += cap(b) + slotCost
+	o.own += cap(b) + slotCost
 }
 
 // urgent puts a copy of a control frame before everything but a piece that is
@@ -65,24 +72,24 @@ func (o *outbox) urgent(pool *buffers, frame []byte) {
 	copy(o.pieces[at+1:], o.pieces[at:])
 	o.pieces[at] = piece{b: b, owned: true}
 	o.replies += len(frame) + slotCost
-	o.held += cap(b) + slotCost
+	o.own += cap(b) + slotCost
 }
 
 // dropUnsent forgets everything but a piece that is partly written, so that the
 // stream still ends at the end of a frame.
-func (o *outbox) dropUnsent(pool *buffers) {
+func (o *outbox) dropUnsent(pool *buffers, m *memory) {
 	keep := o.head
 	if o.cut && keep < len(o.pieces) {
 		keep++
 	}
 	for i := keep; i < len(o.pieces); i++ {
-		o.forget(pool, &o.pieces[i], len(o.pieces[i].b))
+		o.forget(pool, m, &o.pieces[i], len(o.pieces[i].b))
 	}
 	o.pieces = o.pieces[:keep]
 }
 
 // wrote takes n written bytes off the front.
-func (o *outbox) wrote(pool *buffers, n int) {
+func (o *outbox) wrote(pool *buffers, m *memory, n int) {
 	for n > 0 {
 		p := &o.pieces[o.head]
 		left := len(p.b) - o.sent
@@ -95,7 +102,7 @@ func (o *outbox) wrote(pool *buffers, n int) {
 		n -= left
 		o.sent, o.cut = 0, false
 		o.head++
-		o.forget(pool, p, left)
+		o.forget(pool, m, p, left)
 	}
 	if o.head > len(o.pieces)/2 && o.head >= 64 {
 		o.pieces = append(o.pieces[:0], o.pieces[o.head:]...)
@@ -115,22 +122,23 @@ func (o *outbox) spend(p *piece, n int) {
 
 // forget takes a whole piece, of which left bytes are unwritten, off the counts
 // and gives its buffer back.
-func (o *outbox) forget(pool *buffers, p *piece, left int) {
+func (o *outbox) forget(pool *buffers, m *memory, p *piece, left int) {
 	o.spend(p, left+slotCost)
-	o.held -= slotCost
+	o.own -= slotCost
 	if p.owned {
-		o.held -= cap(p.b)
+		o.own -= cap(p.b)
 		pool.put(p.b)
 	} else {
-		o.held -= len(p.b)
+		o.shared -= len(p.b)
+		m.drop(p.b)
 	}
 	*p = piece{}
 }
 
 // discard forgets everything and returns the outbox to be used again.
-func (o *outbox) discard(pool *buffers) {
+func (o *outbox) discard(pool *buffers, m *memory) {
 	for i := o.head; i < len(o.pieces); i++ {
-		o.forget(pool, &o.pieces[i], 0)
+		o.forget(pool, m, &o.pieces[i], 0)
 	}
 	keep := o.pieces[:0]
 	if cap(keep) > 256 {

@@ -322,6 +322,36 @@ func TestMemoryBudget(t *testing.T) {
 	})
 }
 
+// TestMemorySharedOnce: a frame that waits in many outboxes counts once.
+func TestMemorySharedOnce(t *testing.T) {
+	onPollers(t, func(t *testing.T, open func() (poller, error)) {
+		limits := proto.DefaultLimits()
+		limits.Outbox = 4 << 20
+		r := newRecorder()
+		s := start(t, Options{newPoller: open, Handler: r, Limits: limits})
+		frame := AppendFrame(nil, ws.OpBinary, make([]byte, 1<<20))
+		var peers []*peer
+		for range 10 {
+			peers = append(peers, s.dial(t))
+			c := r.wait(t, "open").c
+			for range 2 {
+				if !c.Deliver(frame) {
+					t.Fatal("refused below the bound")
+				}
+			}
+		}
+		if got := s.core.memory.outboxes.Load(); got < 1<<20 || got > 1<<20+64<<10 {
+			t.Errorf("the outboxes count %d bytes for one frame of a MiB", got)
+		}
+		for _, p := range peers {
+			p.expect("82 "+string(frame[10:]), "82 "+string(frame[10:]))
+		}
+		if !eventually(func() bool { return s.core.memory.outboxes.Load() == 0 }) {
+			t.Errorf("the outboxes still count %d bytes", s.core.memory.outboxes.Load())
+		}
+	})
+}
+
 func (c *Conn) outHeldNow() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()

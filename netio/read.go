@@ -50,6 +50,7 @@ func (c *Conn) received(b []byte) {
 func (c *Conn) readFrames(b []byte) {
 	c.mu.Lock()
 	c.corked = true
+	c.muted = c.phase != phaseOpen
 	c.mu.Unlock()
 	r := c.in
 	if r == nil {
@@ -107,10 +108,9 @@ func (c *Conn) uncork() {
 // message implements frameSink.
 func (c *Conn) message(op ws.OpCode, payload []byte) bool {
 	c.loop.stats.framesIn.Add(1)
-	if c.currentPhase() != phaseOpen {
-		return true // only the peer's close frame matters any more
+	if !c.muted {
+		c.core.handler.Message(c, op, payload)
 	}
-	c.core.handler.Message(c, op, payload)
 	return c.readOn()
 }
 
@@ -137,6 +137,7 @@ func (c *Conn) readOn() bool {
 		c.flushLocked()
 		c.paused = c.phase == phaseOpen && c.out != nil && c.out.replies > c.maxReplies/4
 	}
+	c.muted = c.phase != phaseOpen
 	return !c.paused && c.phase <= phaseClosing
 }
 

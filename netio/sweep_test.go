@@ -24,6 +24,7 @@ func TestPings(t *testing.T) {
 		last, frame := seen(), cf(text, strings.Repeat("a", 100))
 		for i := range 20 {
 			p.expect("89 ")
+			eventually(func() bool { return s.core.clock.now() > last })
 			p.send(string(frame[i : i+1]))
 			if !eventually(func() bool { return seen() > last }) {
 				t.Fatal("a byte did not count as a sign of life")

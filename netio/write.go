@@ -67,9 +67,7 @@ func (c *Conn) deliverLocked(frames []byte) bool {
 	if c.phase >= phaseDead {
 		return true
 	}
-	o := c.queueLocked()
-	o.deliver(frames[n:])
-	o.cut = o.cut || n > 0
+	c.queueLocked().deliver(&c.core.memory, frames, n)
 	c.accountOutLocked()
 	return true
 }
@@ -114,7 +112,7 @@ func (c *Conn) uncorkLocked() {
 func (c *Conn) flushLocked() {
 	for c.out != nil && c.phase < phaseDead {
 		if c.out.empty() {
-			c.out.discard(&c.core.pool)
+			c.out.discard(&c.core.pool, &c.core.memory)
 			c.out = nil
 			break
 		}
@@ -122,7 +120,7 @@ func (c *Conn) flushLocked() {
 		if !ok {
 			return
 		}
-		c.out.wrote(&c.core.pool, n)
+		c.out.wrote(&c.core.pool, &c.core.memory, n)
 		if n < size {
 			c.watchLocked()
 			break
