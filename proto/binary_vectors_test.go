@@ -5,12 +5,14 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"flag"
+	"maps"
 	"os"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/thronghq/throng/internal/bintest"
 	"github.com/thronghq/throng/proto"
 )
 
@@ -59,10 +61,32 @@ var clientFrames = []struct{ name, frame string }{
 	{"PING", `{"type":"PING","id":"9","timestamp":1760000000000}`},
 }
 
+// readTables returns the codec that the page's tables make.
+func readTables(t testing.TB) *bintest.Codec {
+	t.Helper()
+	tables, err := bintest.Read(readReference(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tables
+}
+
+// encode turns a JSON frame into the binary one, by the page's tables.
+func encode(t testing.TB, tables *bintest.Codec, frame string) []byte {
+	t.Helper()
+	encoded, err := tables.Encode([]byte(frame))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return encoded
+}
+
 // vectors makes all vectors, from the tables of the page and from the codecs.
-func vectors(t testing.TB, ref *reference) (all []vector) {
+func vectors(t testing.TB) (all []vector) {
+	t.Helper()
+	tables := readTables(t)
 	for _, c := range clientFrames {
-		all = append(all, vector{c.name, "client", hex.EncodeToString(ref.encode(t, c.frame)), json.RawMessage(c.frame)})
+		all = append(all, vector{c.name, "client", hex.EncodeToString(encode(t, tables, c.frame)), json.RawMessage(c.frame)})
 	}
 	binary, text := newBinary(), newCodec()
 	for _, test := range eventTests() {
@@ -80,8 +104,8 @@ func vectors(t testing.TB, ref *reference) (all []vector) {
 		})
 	}
 	pong := proto.Event{Type: proto.EvPong, Millis: 99}
-	later := append(binary.AppendEvent(nil, &pong), refText(unknownTag, []byte("later"))...)
-	later = append(later, refInteger(unknownTag, 1<<40)...)
+	later := bintest.AppendText(binary.AppendEvent(nil, &pong), bintest.UnknownTag, []byte("later"))
+	later = bintest.AppendInteger(later, bintest.UnknownTag, 1<<40)
 	return append(all, vector{
 		"PONG with fields of a later version", "server", hex.EncodeToString(later), text.AppendEvent(nil, &pong),
 	})
@@ -93,7 +117,7 @@ func newBinary() *proto.Binary {
 }
 
 func TestBinaryVectors(t *testing.T) {
-	all := vectors(t, readTables(t))
+	all := vectors(t)
 	var want bytes.Buffer
 	want.WriteString("[\n")
 	encoder := json.NewEncoder(&want)
@@ -180,11 +204,11 @@ func TestVectorsOfClientsAreTheCommandsOfJSON(t *testing.T) {
 
 // All that the JSON codec is tested with holds for the binary one, too.
 func TestBinaryDecodesTheCommandsOfJSON(t *testing.T) {
-	binary, ref := newBinary(), readTables(t)
+	binary, tables := newBinary(), readTables(t)
 	var used proto.Command
 	for _, test := range commandTests() {
 		t.Run(test.name, func(t *testing.T) {
-			frame := ref.encode(t, test.frame)
+			frame := encode(t, tables, test.frame)
 			before := bytes.Clone(frame)
 			if err := binary.Decode(frame, &used); err != nil {
 				t.Fatalf("%v in %x", err, frame)
@@ -199,69 +223,73 @@ func TestBinaryDecodesTheCommandsOfJSON(t *testing.T) {
 
 // What the server says in either codec is the same, by the page's tables.
 func TestVectorsOfTheServerSayWhatJSONSays(t *testing.T) {
-	ref := readTables(t)
+	tables := readTables(t)
 	for _, v := range readVectors(t, "server") {
 		t.Run(v.Name, func(t *testing.T) {
-			got, err := ref.decode(v.frame(t))
+			got, err := tables.Decode(v.frame(t))
 			if err != nil {
 				t.Fatal(err)
 			}
-			want, err := decodeJSON(v.JSON)
-			if err != nil {
+			decoder := json.NewDecoder(bytes.NewReader(v.JSON))
+			decoder.UseNumber()
+			var want map[string]any
+			if err := decoder.Decode(&want); err != nil {
 				t.Fatal(err)
 			}
-			if !reflect.DeepEqual(any(got), want) {
+			if !reflect.DeepEqual(got, want) {
 				t.Errorf("\n got %v\nwant %v", got, want)
 			}
 		})
 	}
 }
 
-// No row of the page's tables is there for nothing, and no field has two tags.
+// No row of the page's tables is there for nothing, and no tag has two fields.
 func TestBinaryTablesAreUsed(t *testing.T) {
-	ref := readTables(t)
-	used := make(map[string]bool) // type and direction, and with a tag
+	tables := readTables(t)
+	type usage struct {
+		direction string
+		typ       byte
+		tag       uint64
+	}
+	used := make(map[usage]bool)
 	for _, direction := range []string{"client", "server"} {
 		for _, v := range readVectors(t, direction) {
-			markUsed(ref, used, direction, v.frame(t))
+			err := tables.Visit(v.frame(t), func(typ byte, tag uint64) { used[usage{direction, typ, tag}] = true })
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	tags := make(map[uint64]bool)
-	for _, f := range ref.fields {
-		if tags[f.tag] {
-			t.Errorf("the page lists tag %d twice", f.tag)
+	rows, laidOut := make(map[uint64]bool), make(map[uint64]bool)
+	for _, f := range tables.Fields {
+		if rows[f.Tag] {
+			t.Errorf("the page lists tag %d twice", f.Tag)
 		}
-		tags[f.tag] = true
+		rows[f.Tag] = true
 	}
-	listed := make(map[uint64]bool)
-	for _, typ := range ref.types {
-		for direction, fields := range map[string]map[string][]uint64{"client": typ.client, "server": typ.server} {
-			for name, layout := range fields {
-				for _, tag := range layout {
-					listed[tag] = true
-					if !tags[tag] {
-						t.Errorf("%s: the page lists no tag %d", typ.name, tag)
-					}
-					if name != "id" && !used[usage(direction, typ.number, tag)] {
-						t.Errorf("no vector of the %s shows %s with %s (%d)", direction, typ.name, name, tag)
+	for _, typ := range tables.Types {
+		for direction, fields := range map[string]map[string][]uint64{"client": typ.Client, "server": typ.Server} {
+			for name, tags := range fields {
+				for _, tag := range tags {
+					laidOut[tag] = true
+					if name != "id" && !used[usage{direction, typ.Number, tag}] {
+						t.Errorf("no vector of the %s shows %s with %s (%d)", direction, typ.Name, name, tag)
 					}
 				}
 			}
 		}
 	}
-	for tag := range tags {
-		if !listed[tag] {
-			t.Errorf("tag %d is in no type's layout", tag)
-		}
+	if !maps.Equal(rows, laidOut) {
+		t.Errorf("the page lists the tags %v, and its layouts use %v", slices.Sorted(maps.Keys(rows)), slices.Sorted(maps.Keys(laidOut)))
 	}
 }
 
 // The frames that the page shows are the vectors'.
 func TestReferenceShowsVectors(t *testing.T) {
 	all := append(readVectors(t, "client"), readVectors(t, "server")...)
-	shown := rowsUnder(t, section(t, readReference(t), "Binary"), "| frame | as JSON has it |")
-	if len(shown) == 0 {
-		t.Fatal("the page shows no frames")
+	shown, err := bintest.Rows(readReference(t), "| frame | as JSON has it |")
+	if err != nil {
+		t.Fatal(err)
 	}
 	for _, row := range shown {
 		i := slices.IndexFunc(all, func(v vector) bool { return v.Hex == row[0] })

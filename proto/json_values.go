@@ -77,6 +77,9 @@ func (f *jsonFrame) content(cmd *Command, limits *Limits) *Error {
 	}
 	cmd.scratch = scratch
 	cmd.Kind, cmd.Content = KindBytes, scratch[start:len(scratch):len(scratch)]
+	if cmd.Content == nil {
+		cmd.Content = []byte{} // there, and without bytes
+	}
 	return checkContentSize(len(cmd.Content), limits)
 }
 
@@ -100,8 +103,9 @@ func jsonContent(text []byte, depth int) ([]byte, *Error) {
 	if _, err := f.decoder.ReadValue(); err != nil {
 		return nil, invalidContent(before, err)
 	}
-	if rest := len(f.decoder.UnreadBuffer()); rest > 0 {
-		return nil, ErrInvalidJSON.With("field %q is not valid JSON at byte %d: data after the value", fieldContent.name(), before+len(value)-rest)
+	if rest := bytes.TrimLeft(f.decoder.UnreadBuffer(), space); len(rest) > 0 {
+		at := before + len(value) - len(rest)
+		return nil, ErrInvalidJSON.With("field %q is not valid JSON at byte %d: data after the value", fieldContent.name(), at)
 	}
 	return value, nil
 }

@@ -1,0 +1,47 @@
+package proto_test
+
+import (
+	"testing"
+
+	"github.com/thronghq/throng/proto"
+)
+
+// The frames are those of BenchmarkDecode, BenchmarkAppendMessage and
+// BenchmarkAppendAck, said in binary.
+
+func BenchmarkBinaryDecode(b *testing.B) {
+	codec, tables := newBinary(), readTables(b)
+	for name, frame := range ordinary {
+		b.Run(name, func(b *testing.B) {
+			payload := encode(b, tables, frame)
+			var cmd proto.Command
+			b.ReportAllocs()
+			b.ReportMetric(float64(len(payload)), "B/frame")
+			for b.Loop() {
+				if err := codec.Decode(payload, &cmd); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkBinaryAppendMessage(b *testing.B) {
+	codec := newBinary()
+	m := sampleMessage()
+	dst := make([]byte, 0, 1024)
+	b.ReportAllocs()
+	for b.Loop() {
+		dst = proto.AppendMessageFrame(dst[:0], codec, &m, true)
+	}
+}
+
+func BenchmarkBinaryAppendAck(b *testing.B) {
+	codec := newBinary()
+	ev := proto.Event{Type: proto.EvAck, ID: []byte("42"), MsgID: proto.NewMsgID(1, 2), Offset: 7, Millis: 1_760_000_000_000}
+	dst := make([]byte, 0, 1024)
+	b.ReportAllocs()
+	for b.Loop() {
+		dst = proto.AppendEventFrame(dst[:0], codec, &ev)
+	}
+}
