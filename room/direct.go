@@ -1,6 +1,7 @@
 package room
 
 import (
+	"runtime"
 	"slices"
 	"strings"
 
@@ -33,41 +34,72 @@ func (h *Hub) PublishDirect(m Member, ms *Membership, to string, ns *proto.Names
 	h.hold(Inbox(o.From), ns, o)
 }
 
-// appendDirect appends a message of the author's inbox r to the addressee's,
-// too, once that is awake. Neither leaves memory meanwhile.
+// appendDirect queues a message of the author's inbox r: direct messages of one
+// author go out in their order, though an addressee's inbox may have to be woken
+// first. Only r's worker calls it.
 func (r *Room) appendDirect(o *outgoing) {
-	r.held.Add(1)
-	r.hub.post(o.To, r.ns, func(peer *Room, err *proto.Error) {
-		defer r.held.Add(-1)
-		if err == nil {
-			err = r.appendPair(o, peer)
+	if r.directs = append(r.directs, o); len(r.directs) == 1 {
+		r.sendDirects()
+	}
+}
+
+// sendDirects appends queued direct messages to both inboxes until it has to
+// wait for one of them to wake.
+func (r *Room) sendDirects() {
+	for len(r.directs) > 0 {
+		o := r.directs[0]
+		peer := r.hub.room(o.To, r.ns)
+		if !peer.awake.Load() {
+			r.awaitPeer(o)
+			return
 		}
-		if err != nil {
+		taken, err := r.appendPair(o, peer)
+		switch {
+		case err != nil:
 			r.refuse(o, err)
+		case !taken:
+			runtime.Gosched() // the inbox is just leaving memory
+			continue
 		}
+		r.directs = r.directs[1:]
+	}
+	r.directs = nil
+}
+
+// awaitPeer goes on with the queue once the addressee's inbox is awake, or
+// refuses the message where it does not wake.
+func (r *Room) awaitPeer(o *outgoing) {
+	r.held.Add(1)
+	r.hub.post(o.To, r.ns, func(_ *Room, err *proto.Error) {
+		r.post(op{do: func(r *Room, _ *proto.Error) {
+			r.held.Add(-1)
+			if err != nil {
+				r.directs = r.directs[1:]
+				r.refuse(o, err)
+			}
+			r.sendDirects()
+		}})
 	})
 }
 
-func (r *Room) appendPair(o *outgoing, peer *Room) *proto.Error {
+// appendPair appends a message to both inboxes. It reports false where the
+// addressee's has left memory.
+func (r *Room) appendPair(o *outgoing, peer *Room) (taken bool, _ *proto.Error) {
 	twin := &outgoing{Publish: proto.Publish{Message: o.Message}}
 	twin.Key = "" // the addressee has no use for it
 	o.Origin, twin.Origin = o, twin
-	for _, room := range []*Room{r, peer} {
-		room.mu.Lock()
-		room.appending++
-		room.mu.Unlock()
+	if !peer.beginAppend() {
+		return false, nil
 	}
+	r.beginAppend() // r is alive: its worker is at it
 	err := r.hub.log.AppendPair(r.stream, &o.Publish, peer.stream, &twin.Publish)
-	if err == nil {
-		r.hub.meters.published.Inc()
-		return nil
+	if err != nil {
+		r.endAppend()
+		peer.endAppend()
+		return false, err
 	}
-	for _, room := range []*Room{r, peer} {
-		room.mu.Lock()
-		room.appending--
-		room.mu.Unlock()
-	}
-	return err
+	r.hub.meters.published.Inc()
+	return true, nil
 }
 
 // listeners appends the connections of an inbox's owner that have not joined

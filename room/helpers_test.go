@@ -26,7 +26,7 @@ type memory struct {
 	broken error        // what Room and Read answer
 
 	receipts map[receiptOf]uint64
-	pairing  sync.Mutex // one pair at a time, in order
+	pairs    []pair
 }
 
 type memoryRoom struct {
@@ -107,37 +107,64 @@ func (r *memoryRoom) Append(p *proto.Publish) *proto.Error {
 	return nil
 }
 
-// AppendPair commits to both rooms at once.
+// pair is one direct message on its way.
+type pair struct {
+	rooms [2]*memoryRoom
+	pubs  [2]*proto.Publish
+}
+
+// AppendPair commits to both rooms at once, one pair after the other.
 func (l *memory) AppendPair(a Stream, p *proto.Publish, b Stream, q *proto.Publish) *proto.Error {
-	refuse, fail, _ := l.state()
-	if refuse != nil {
-		return refuse
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.refuse != nil {
+		return l.refuse
 	}
-	go func() {
-		x, y := a.(*memoryRoom), b.(*memoryRoom)
-		l.pairing.Lock()
-		defer l.pairing.Unlock()
-		x.mu.Lock()
-		y.mu.Lock()
-		at := time.Now().UnixMicro()
-		for _, r := range []*memoryRoom{x, y} {
-			if n := len(r.messages); n > 0 {
-				at = max(at, r.messages[n-1].Time+1)
-			}
-		}
-		id := proto.NewMsgID(at, uint64(at))
-		for r, pub := range map[*memoryRoom]*proto.Publish{x: p, y: q} {
-			if pub.Err = fail; fail == nil {
-				pub.Offset, pub.Time, pub.ID = uint64(len(r.messages))+1, at, id
-				r.messages = append(r.messages, pub.Message)
-			}
-		}
-		y.mu.Unlock()
-		x.mu.Unlock()
-		x.sink([]*proto.Publish{p})
-		y.sink([]*proto.Publish{q})
-	}()
+	l.pairs = append(l.pairs, pair{[2]*memoryRoom{a.(*memoryRoom), b.(*memoryRoom)}, [2]*proto.Publish{p, q}})
+	if len(l.pairs) == 1 {
+		go l.commitPairs()
+	}
 	return nil
+}
+
+func (l *memory) commitPairs() {
+	for {
+		l.mu.Lock()
+		next, fail := l.pairs[0], l.fail
+		l.mu.Unlock()
+		l.commitPair(next, fail)
+		l.mu.Lock()
+		l.pairs = l.pairs[1:]
+		done := len(l.pairs) == 0
+		l.mu.Unlock()
+		if done {
+			return
+		}
+	}
+}
+
+func (l *memory) commitPair(next pair, fail *proto.Error) {
+	at := time.Now().UnixMicro()
+	for _, r := range next.rooms {
+		r.mu.Lock()
+		if n := len(r.messages); n > 0 {
+			at = max(at, r.messages[n-1].Time+1)
+		}
+		r.mu.Unlock()
+	}
+	id := proto.NewMsgID(at, uint64(at))
+	for i, r := range next.rooms {
+		p := next.pubs[i]
+		if p.Err = fail; fail == nil {
+			r.mu.Lock()
+			p.Offset, p.Time, p.ID = uint64(len(r.messages))+1, at, id
+			r.messages = append(r.messages, p.Message)
+			r.mu.Unlock()
+		}
+	}
+	for i, r := range next.rooms {
+		r.sink([]*proto.Publish{next.pubs[i]})
+	}
 }
 
 func (l *memory) Receipt(room, user string) (uint64, error) {
@@ -301,7 +328,9 @@ type event struct {
 	Epoch     string          `json:"epoch"`
 	Recovered bool            `json:"recovered"`
 	Host      string          `json:"host"`
-	Members   int             `json:"members"`
+	Members   members         `json:"members"`
+	UserID    string          `json:"userId"`
+	Status    string          `json:"status"`
 	Duplicate bool            `json:"duplicate"`
 	Code      string          `json:"code"`
 	Reason    string          `json:"reason"`
@@ -310,6 +339,30 @@ type event struct {
 	Content   json.RawMessage `json:"content"`
 	Key       string          `json:"key"`
 	Messages  []event         `json:"messages"`
+}
+
+// members is a count in most events, and a list in one.
+type members struct {
+	count int
+	list  []event
+}
+
+func (m *members) UnmarshalJSON(b []byte) error {
+	if b[0] == '[' {
+		return json.Unmarshal(b, &m.list)
+	}
+	return json.Unmarshal(b, &m.count)
+}
+
+// nextCursor is the next page's, "" for none.
+func (e event) nextCursor(t *testing.T) (cursor string) {
+	t.Helper()
+	if len(e.Next) > 0 {
+		if err := json.Unmarshal(e.Next, &cursor); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cursor
 }
 
 // read takes everything out of the outbox, and lets the rooms go on.

@@ -1,7 +1,6 @@
 package room
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"testing"
@@ -18,17 +17,11 @@ func (h *house) page(c *client, room string, q proto.History, cursor string) ([]
 	if len(events) != 1 {
 		h.t.Fatalf("%d answers", len(events))
 	}
-	var next string
-	if len(events[0].Next) > 0 {
-		if err := json.Unmarshal(events[0].Next, &next); err != nil {
-			h.t.Fatal(err)
-		}
-	}
 	var got []uint64
 	for _, m := range events[0].Messages {
 		got = append(got, m.Offset)
 	}
-	return got, next, events[0]
+	return got, events[0].nextCursor(h.t), events[0]
 }
 
 func reversed(list []uint64) []uint64 {

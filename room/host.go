@@ -175,14 +175,9 @@ func (r *Room) store(m Member, id string, s *Settings) *proto.Error {
 	o := &outgoing{member: m, id: []byte(id)}
 	o.To, o.Settings, o.SettingsOnly = r.name, s.marshal(), true
 	o.Origin = o
-	r.mu.Lock()
-	r.appending++
-	r.mu.Unlock()
-	err := r.stream.Append(&o.Publish)
-	if err != nil {
-		r.mu.Lock()
-		r.appending--
-		r.mu.Unlock()
+	r.beginAppend() // the room is alive: its worker is at it
+	if err := r.stream.Append(&o.Publish); err != nil {
+		r.endAppend()
 		return err
 	}
 	r.unsaved.Store(false)

@@ -33,7 +33,7 @@ func TestTheHostRulesTheRoom(t *testing.T) {
 		}
 		bob2 := h.client("bob") // another session of a member fits
 		h.join(bob2, "r", proto.Since{})
-		if n := first(t, bob2.readAll(t), "joined").Members; n != 2 {
+		if n := first(t, bob2.readAll(t), "joined").Members.count; n != 2 {
 			t.Fatalf("%d members", n)
 		}
 

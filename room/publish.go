@@ -37,8 +37,12 @@ func (o *outgoing) ack() *proto.Event {
 	return &proto.Event{Type: proto.EvAck, ID: o.id, Room: o.To, MsgID: o.Message.ID, Offset: o.Offset, Millis: o.Millis()}
 }
 
-// fail answers the author with an error.
+// fail answers the author with an error. The addressee's copy of a direct
+// message has nobody to answer.
 func (o *outgoing) fail(err *proto.Error) {
+	if o.member == nil {
+		return
+	}
 	o.member.Send(&proto.Event{Type: proto.EvError, ID: o.id, Room: o.To, Err: err})
 }
 
@@ -152,13 +156,7 @@ func (r *Room) append(o *outgoing) {
 		r.appendDirect(o)
 		return
 	}
-	r.mu.Lock()
-	dead := r.dead
-	if !dead {
-		r.appending++
-	}
-	r.mu.Unlock()
-	if dead {
+	if !r.beginAppend() {
 		o.entry = nil
 		r.hub.hold(r.name, r.ns, o) // for the room's next life
 		return
@@ -172,12 +170,29 @@ func (r *Room) append(o *outgoing) {
 		r.hub.meters.published.Inc()
 		return
 	}
-	r.mu.Lock()
-	r.appending--
-	r.mu.Unlock()
+	r.endAppend()
 	if o.Settings != nil {
 		o.Settings = nil
 		r.unsaved.Store(true)
 	}
 	r.refuse(o, err)
+}
+
+// beginAppend keeps the room in memory until the log has given a publish back.
+// It reports false where the room is out of memory already.
+func (r *Room) beginAppend() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.dead {
+		return false
+	}
+	r.appending++
+	return true
+}
+
+// endAppend undoes beginAppend where the log took nothing.
+func (r *Room) endAppend() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.appending--
 }

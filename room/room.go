@@ -39,6 +39,7 @@ type Room struct {
 	members  []*Membership
 	presence presence
 	codecs   []codecCount
+	directs  []*outgoing // of an inbox, on their way to others'
 	batch    batch
 	spare    []op
 }

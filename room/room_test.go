@@ -30,7 +30,7 @@ func TestEveryMemberGetsTheOthersMessagesInOrder(t *testing.T) {
 				a, b := h.join(ana, room, proto.Since{}), h.join(bob, room, proto.Since{})
 				synctest.Wait()
 				joined := first(t, bob.read(t), "joined")
-				if joined.Members != 2 || joined.Offset != 0 || joined.Recovered {
+				if joined.Members.count != 2 || joined.Offset != 0 || joined.Recovered {
 					t.Fatalf("joined: %+v", joined)
 				}
 				for i := range 50 {
@@ -531,7 +531,7 @@ func TestASecondJoinBeginsTheStreamAnew(t *testing.T) {
 		h.hub.Join(b, h.namespace("r"), JoinRequest{ID: "again", Since: position(290, "e1")})
 		events := bob.readAll(t)
 		at := slices.IndexFunc(events, func(e event) bool { return e.ID == "again" })
-		if at < 0 || events[at].Members != 2 {
+		if at < 0 || events[at].Members.count != 2 {
 			t.Fatalf("events %+v", events)
 		}
 		if got := offsets(events[at:], "message"); !slices.Equal(got, span(291, 300)) {

@@ -1,0 +1,196 @@
+package room
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/thronghq/throng/proto"
+)
+
+// kinds lists the types of the events, those of member events with the user.
+func kinds(events []event) []string {
+	var list []string
+	for _, e := range events {
+		switch e.Type {
+		case "member_joined", "member_left":
+			list = append(list, fmt.Sprint(e.Type, " ", e.UserID, " ", e.Members.count))
+		case "member_count":
+			list = append(list, fmt.Sprint(e.Type, " ", e.Members.count))
+		default:
+			list = append(list, e.Type)
+		}
+	}
+	return list
+}
+
+func expectKinds(t *testing.T, c *client, want ...string) {
+	t.Helper()
+	if got := kinds(c.readAll(t)); !slices.Equal(got, want) {
+		t.Errorf("%s got %q, want %q", c.user, got, want)
+	}
+}
+
+func TestMembersLearnWhoComesAndGoes(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		ana, bob, bob2 := h.client("ana"), h.client("bob"), h.client("bob")
+		ns := h.namespace("r")
+		h.join(ana, "r", proto.Since{})
+		expectKinds(t, ana, "joined")
+		b := h.join(bob, "r", proto.Since{})
+		expectKinds(t, bob, "joined")
+		expectKinds(t, ana, "member_joined bob 2")
+		b2 := h.join(bob2, "r", proto.Since{}) // the same user: nothing new
+		expectKinds(t, bob2, "joined")
+		expectKinds(t, bob)
+		h.hub.Leave(b, ns, "")
+		expectKinds(t, bob, "left")
+		expectKinds(t, ana)
+
+		h.hub.Drop(b2, ns) // the last one is cut off, and comes back in time
+		time.Sleep(grace - time.Second)
+		bob3 := h.client("bob")
+		b3 := h.join(bob3, "r", proto.Since{})
+		time.Sleep(2 * grace)
+		expectKinds(t, bob3, "joined")
+		expectKinds(t, ana)
+
+		h.hub.Drop(b3, ns) // and now it does not
+		time.Sleep(grace - time.Second)
+		expectKinds(t, ana)
+		time.Sleep(2 * time.Second)
+		expectKinds(t, ana, "member_left bob 1")
+
+		b = h.join(bob, "r", proto.Since{})
+		expectKinds(t, ana, "member_joined bob 2")
+		h.hub.Leave(b, ns, "") // by its own will: at once
+		expectKinds(t, ana, "member_left bob 1")
+	})
+}
+
+func TestLargeRoomsGetCounts(t *testing.T) {
+	for room, told := range map[string]int{"r": countedAbove - 1, "quiet:r": 0} {
+		t.Run(room, func(t *testing.T) {
+			inHouse(t, func(t *testing.T, h *house) {
+				ana := h.client("ana")
+				h.join(ana, room, proto.Since{})
+				const others = countedAbove + 50
+				for i := range others {
+					h.join(h.client(fmt.Sprint("u", i)), room, proto.Since{})
+				}
+				synctest.Wait()
+				events := ana.read(t)
+				if n := len(offsets(events, "member_joined")); n != told {
+					t.Errorf("%d arrivals told, want %d", n, told)
+				}
+				time.Sleep(3 * time.Second)
+				expectKinds(t, ana, fmt.Sprintf("member_count %d", others+1))
+				h.join(h.client("late"), room, proto.Since{})
+				h.join(h.client("later"), room, proto.Since{})
+				time.Sleep(3 * time.Second)
+				expectKinds(t, ana, fmt.Sprintf("member_count %d", others+3))
+				time.Sleep(time.Minute)
+				expectKinds(t, ana)
+			})
+		})
+	}
+}
+
+func TestAMemberThatLaggedLearnsTheCount(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		ana, slow := h.client("ana"), h.client("slow")
+		ana.bound, slow.bound = 1<<30, 1<<10
+		a := h.join(ana, "r", proto.Since{})
+		h.join(slow, "r", proto.Since{})
+		for range 50 {
+			h.publish(ana, a, "r", "", `"x"`)
+			synctest.Wait()
+		}
+		h.join(h.client("bob"), "r", proto.Since{})
+		list := kinds(slow.readAll(t))
+		if list[len(list)-1] != "member_count 3" || slices.Contains(list, "member_joined bob 3") {
+			t.Errorf("it got %q", list)
+		}
+	})
+}
+
+func TestMembersAreListedInPages(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		ana := h.client("u0000")
+		h.hub.Connect(ana)
+		h.hub.SetStatus("u0000", Away)
+		a := h.join(ana, "r", proto.Since{})
+		ana.readAll(t)
+		h.join(h.client("u0000"), "r", proto.Since{})
+		const users = 2*membersPage + 5
+		for i := 1; i < users; i++ {
+			h.join(h.client(fmt.Sprintf("u%04d", i)), "r", proto.Since{})
+		}
+		synctest.Wait()
+		ns := h.namespace("r")
+		time.Sleep(2 * time.Second)
+		ana.readAll(t)
+		var names []string
+		cursor := ""
+		for range 3 {
+			h.hub.Members(a, ns, "m", cursor)
+			page := first(t, ana.readAll(t), "members")
+			for _, m := range page.Members.list {
+				names = append(names, m.UserID)
+				if want := map[bool]string{true: "away", false: "online"}[m.UserID == "u0000"]; m.Status != want {
+					t.Errorf("%s is %s", m.UserID, m.Status)
+				}
+			}
+			cursor = page.nextCursor(t)
+		}
+		if len(names) != users || !slices.IsSorted(names) || cursor != "" {
+			t.Errorf("%d names, cursor %q", len(names), cursor)
+		}
+		for _, bad := range []string{"x", "***", membersCursor("other", "u0001")} {
+			h.hub.Members(a, ns, "m", bad)
+			if e := first(t, ana.readAll(t), "error"); e.Code != "invalid_cursor" {
+				t.Errorf("%q: %+v", bad, e)
+			}
+		}
+		h.hub.Members(NewMembership(ana, "r"), ns, "m", "")
+		if e := first(t, ana.readAll(t), "error"); e.Code != "not_joined" {
+			t.Errorf("%+v", e)
+		}
+		h.hub.Disconnect(ana)
+		if s := h.hub.people.status("u0000"); s != Online {
+			t.Errorf("a status without a connection: %v", s)
+		}
+	})
+}
+
+func TestTheOldestMemberInheritsTheRoom(t *testing.T) {
+	log := newMemory()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, log)
+		const room = "heir:r"
+		ns := h.namespace(room)
+		ana, bob, eve := h.client("ana"), h.client("bob"), h.client("eve")
+		a := h.join(ana, room, proto.Since{})
+		b := h.join(bob, room, proto.Since{})
+		h.join(eve, room, proto.Since{})
+		synctest.Wait()
+		eve.read(t)
+		h.hub.Leave(a, ns, "")
+		events := eve.readAll(t)
+		if e := first(t, events, "room_updated"); e.Host != "bob" {
+			t.Errorf("%+v", e)
+		}
+		h.publish(bob, b, room, "", "1") // stores it
+		h.command(bob, room, proto.HostHandOver, "eve", 0)
+		events = eve.readAll(t)
+		if e := first(t, events, "room_updated"); e.Host != "eve" {
+			t.Errorf("%+v", e)
+		}
+		h.hub.Close()
+	})
+	if s, err := parseSettings(log.rooms["heir:r"].settings); err != nil || s.Host != "eve" {
+		t.Errorf("stored %+v, %v", s, err)
+	}
+}
