@@ -229,7 +229,7 @@ export class View {
     const text = field.value.trim().toWellFormed(); // half a character is no JSON
     if (!text || field.disabled || this.#excess(text) > 0) return;
     if (!this.#actions.say(text)) {
-      this.toast("Too many messages are waiting to be sent. They go out once the connection is back.");
+      this.toast("Too many messages are waiting for the server. Wait until some have gone out.");
       return;
     }
     field.value = "";
