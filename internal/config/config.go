@@ -66,7 +66,7 @@ type Log struct {
 
 // Net is how sockets are served.
 type Net struct {
-	Pollers    int // 0 for one per two cores
+	Pollers    int // 0 for one a core
 	Listeners  int // accepting sockets per address, 0 for one per poller
 	SendBuffer int // bytes of a WebSocket's SO_SNDBUF
 }

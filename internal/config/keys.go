@@ -58,7 +58,7 @@ func keys(c *Config) []key {
 		{name: "echo.enabled", value: boolValue{&c.Echo.Enabled}, help: "serves /echo, which sends each WebSocket message back; for load and conformance tests"},
 		{name: "log.level", value: textValue{&c.Log.Level, []string{"debug", "info", "warn", "error"}}, help: "the least level that is logged"},
 		{name: "log.format", value: stringValue{&c.Log.Format, []string{FormatAuto, FormatJSON, FormatText}}, help: "how standard error is written; auto means text on a terminal and JSON elsewhere"},
-		{name: "net.pollers", value: intValue{&c.Net.Pollers, 0, 256}, help: "event loops that read and write the sockets; 0 derives their number from the cores"},
+		{name: "net.pollers", value: intValue{&c.Net.Pollers, 0, 256}, help: "event loops that read and write the sockets; 0 takes one for each core"},
 		{name: "net.listeners", value: intValue{&c.Net.Listeners, 0, 256}, help: "listening sockets for each TCP address, which share its port; 0 takes one for each poller"},
 		{name: "net.send_buffer", value: sizeValue{&c.Net.SendBuffer, 4 * kib, 16 * mib}, help: "the kernel's send buffer of a WebSocket (SO_SNDBUF, which Linux doubles); bounds what a stalled client holds"},
 		{name: "storage.sync_interval", value: durationValue{&c.Storage.SyncInterval, time.Millisecond, time.Second}, help: "how often messages of async rooms are made durable: about what a crash can lose"},
