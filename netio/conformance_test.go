@@ -29,76 +29,92 @@ func cf(first byte, payload string) []byte { return clientFrame(first, []byte(pa
 
 // scripts are in the order of the sections of the conformance suite.
 func scripts() []script {
-	var all []script
-	ok := func(name string, send []byte, want ...string) {
-		all = append(all, script{name: name, send: send, want: want})
-	}
-	bad := func(code ws.StatusCode, name string, send []byte, want ...string) {
-		all = append(all, script{name, send, want, code, CauseProtocol})
-	}
-	const protocol, data = ws.StatusProtocolError, ws.StatusInvalidFramePayloadData
+	all := append(framingScripts(), messageScripts()...)
+	return append(all, closeScripts()...)
+}
+
+// builder collects scripts.
+type builder struct{ all []script }
+
+// ok adds a script that leaves the connection open.
+func (b *builder) ok(name string, send []byte, want ...string) {
+	b.all = append(b.all, script{name: name, send: send, want: want})
+}
+
+// bad adds a script that the server answers, last, with that close code.
+func (b *builder) bad(code ws.StatusCode, name string, send []byte, want ...string) {
+	b.all = append(b.all, script{name, send, want, code, CauseProtocol})
+}
+
+func framingScripts() []script {
+	var b builder
+	const protocol = ws.StatusProtocolError
 
 	// 1: framing, every form of the length.
 	for _, n := range []int{0, 1, 125, 126, 127, 128, 65535, 65536, 70000, 1 << 20} {
 		p := strings.Repeat("*", n)
-		ok(fmt.Sprintf("text of %d", n), cf(text, p), "81 "+p)
+		b.ok(fmt.Sprintf("text of %d", n), cf(text, p), "81 "+p)
 		p = strings.Repeat("\xfe", n)
-		ok(fmt.Sprintf("binary of %d", n), cf(binry, p), "82 "+p)
+		b.ok(fmt.Sprintf("binary of %d", n), cf(binry, p), "82 "+p)
 	}
-	ok("length not minimal", []byte{binry, 0xfe, 0, 1, 0, 0, 0, 0, 'x'}, "82 x")
-	bad(protocol, "length with the top bit", []byte{binry, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0})
-	bad(ws.StatusMessageTooBig, "message too long", []byte{binry, 0xff, 0, 0, 0, 0, 0, 0x10, 0, 1, 0, 0, 0, 0})
-	bad(ws.StatusMessageTooBig, "fragments too long",
+	b.ok("length not minimal", []byte{binry, 0xfe, 0, 1, 0, 0, 0, 0, 'x'}, "82 x")
+	b.bad(protocol, "length with the top bit", []byte{binry, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0})
+	b.bad(ws.StatusMessageTooBig, "message too long", []byte{binry, 0xff, 0, 0, 0, 0, 0, 0x10, 0, 1, 0, 0, 0, 0})
+	b.bad(ws.StatusMessageTooBig, "fragments too long",
 		frames(cf(0x02, strings.Repeat("a", 1<<19)), cf(0x00, strings.Repeat("a", 1<<19)), cf(0x80, "a")))
-	bad(protocol, "no mask", []byte{text, 0x01, 'a'})
+	b.bad(protocol, "no mask", []byte{text, 0x01, 'a'})
 
 	// 2: pings and pongs.
-	ok("ping", cf(ping, ""), "8a ")
-	ok("ping with 125 bytes", cf(ping, strings.Repeat("\xff", 125)), "8a "+strings.Repeat("\xff", 125))
-	bad(protocol, "ping with 126 bytes", cf(ping, strings.Repeat("a", 126)))
-	ok("unasked pong", frames(cf(pong, "x"), cf(ping, "y")), "8a y")
-	ok("pings in order", frames(cf(ping, "1"), cf(ping, "2"), cf(ping, "3")), "8a 1", "8a 2", "8a 3")
+	b.ok("ping", cf(ping, ""), "8a ")
+	b.ok("ping with 125 bytes", cf(ping, strings.Repeat("\xff", 125)), "8a "+strings.Repeat("\xff", 125))
+	b.bad(protocol, "ping with 126 bytes", cf(ping, strings.Repeat("a", 126)))
+	b.ok("unasked pong", frames(cf(pong, "x"), cf(ping, "y")), "8a y")
+	b.ok("pings in order", frames(cf(ping, "1"), cf(ping, "2"), cf(ping, "3")), "8a 1", "8a 2", "8a 3")
 
 	// 3: reserved bits. What came before is answered.
 	for _, rsv := range []byte{0x10, 0x20, 0x30, 0x40, 0x50, 0x60, 0x70} {
-		bad(protocol, fmt.Sprintf("rsv %02x", rsv), frames(cf(text, "a"), cf(text|rsv, "b"), cf(ping, "")), "81 a")
-		bad(protocol, fmt.Sprintf("rsv %02x on a ping", rsv), cf(ping|rsv, ""))
+		b.bad(protocol, fmt.Sprintf("rsv %02x", rsv), frames(cf(text, "a"), cf(text|rsv, "b"), cf(ping, "")), "81 a")
+		b.bad(protocol, fmt.Sprintf("rsv %02x on a ping", rsv), cf(ping|rsv, ""))
 	}
 
 	// 4: reserved opcodes.
 	for _, op := range []byte{3, 4, 5, 6, 7, 11, 12, 13, 14, 15} {
-		bad(protocol, fmt.Sprintf("opcode %d", op), frames(cf(text, "a"), cf(0x80|op, ""), cf(ping, "")), "81 a")
+		b.bad(protocol, fmt.Sprintf("opcode %d", op), frames(cf(text, "a"), cf(0x80|op, ""), cf(ping, "")), "81 a")
 	}
 
+	return b.all
+}
+
+func messageScripts() []script {
+	var b builder
+	const protocol, data = ws.StatusProtocolError, ws.StatusInvalidFramePayloadData
+
 	// 5: fragmentation.
-	ok("two fragments", frames(cf(0x01, "ab"), cf(0x80, "cd")), "81 abcd")
-	ok("empty fragments", frames(cf(0x02, ""), cf(0x00, ""), cf(0x80, "")), "82 ")
-	ok("ping between fragments", frames(cf(0x01, "a"), cf(ping, "p"), cf(0x80, "b")), "8a p", "81 ab")
-	ok("messages after one another", frames(cf(0x01, "a"), cf(0x80, "b"), cf(text, "c")), "81 ab", "81 c")
-	bad(protocol, "fragmented ping", frames(cf(0x09, "a"), cf(0x80, "b")))
-	bad(protocol, "fragmented pong", cf(0x0a, "a"))
-	bad(protocol, "fragmented close", cf(0x08, "\x03\xe8"))
-	bad(protocol, "continuation of nothing", cf(0x80, "a"))
-	bad(protocol, "unfinished continuation of nothing", cf(0x00, "a"))
-	bad(protocol, "continuation after the end", frames(cf(0x01, "a"), cf(0x80, "b"), cf(0x80, "c")), "81 ab")
-	bad(protocol, "message inside a message", frames(cf(0x01, "a"), cf(text, "b")))
+	b.ok("two fragments", frames(cf(0x01, "ab"), cf(0x80, "cd")), "81 abcd")
+	b.ok("empty fragments", frames(cf(0x02, ""), cf(0x00, ""), cf(0x80, "")), "82 ")
+	b.ok("ping between fragments", frames(cf(0x01, "a"), cf(ping, "p"), cf(0x80, "b")), "8a p", "81 ab")
+	b.ok("messages after one another", frames(cf(0x01, "a"), cf(0x80, "b"), cf(text, "c")), "81 ab", "81 c")
+	b.bad(protocol, "fragmented ping", frames(cf(0x09, "a"), cf(0x80, "b")))
+	b.bad(protocol, "fragmented pong", cf(0x0a, "a"))
+	b.bad(protocol, "fragmented close", cf(0x08, "\x03\xe8"))
+	b.bad(protocol, "continuation of nothing", cf(0x80, "a"))
+	b.bad(protocol, "unfinished continuation of nothing", cf(0x00, "a"))
+	b.bad(protocol, "continuation after the end", frames(cf(0x01, "a"), cf(0x80, "b"), cf(0x80, "c")), "81 ab")
+	b.bad(protocol, "message inside a message", frames(cf(0x01, "a"), cf(text, "b")))
 
 	// 6: UTF-8.
 	for _, s := range []string{"κόσμε", "\U0010ffff", "\ud7ff\ue000\ufffd", "\x00", "\xf4\x8f\xbf\xbf"} {
-		ok(fmt.Sprintf("text %+q", s), cf(text, s), "81 "+s)
-		ok(fmt.Sprintf("text %+q cut", s), frames(cf(0x01, s[:1]), cf(0x80, s[1:])), "81 "+s)
+		b.ok(fmt.Sprintf("text %+q", s), cf(text, s), "81 "+s)
+		b.ok(fmt.Sprintf("text %+q cut", s), frames(cf(0x01, s[:1]), cf(0x80, s[1:])), "81 "+s)
 	}
 	for _, s := range []string{
 		"\x80", "\xc0\xaf", "\xe0\x80\xaf", "\xf0\x80\x80\xaf", "\xed\xa0\x80", "\xed\xbf\xbf",
 		"\xf4\x90\x80\x80", "\xf8\x88\x80\x80\x80", "\xfe", "\xff", "\xc1\xbf", "κόσμε\xce",
 	} {
-		bad(data, fmt.Sprintf("bad text %+q", s), cf(text, s))
-		bad(data, fmt.Sprintf("bad text %+q cut", s), frames(cf(0x01, s[:len(s)-1]), cf(0x80, s[len(s)-1:])))
+		b.bad(data, fmt.Sprintf("bad text %+q", s), cf(text, s))
+		b.bad(data, fmt.Sprintf("bad text %+q cut", s), frames(cf(0x01, s[:len(s)-1]), cf(0x80, s[len(s)-1:])))
 	}
-	ok("binary need not be text", cf(binry, "\xff\xfe"), "82 \xff\xfe")
-
-	// 7: closing.
-	all = append(all, closeScripts()...)
+	b.ok("binary need not be text", cf(binry, "\xff\xfe"), "82 \xff\xfe")
 
 	// 10: many small fragments.
 	long := strings.Repeat("ab", 32<<10)
@@ -107,8 +123,8 @@ func scripts() []script {
 		parts = append(parts, cf(0x00, long[i:min(i+1300, len(long))]))
 	}
 	parts = append(parts, cf(0x80, ""))
-	ok("fragments of 1300", frames(parts...), "81 "+long)
-	return all
+	b.ok("fragments of 1300", frames(parts...), "81 "+long)
+	return b.all
 }
 
 func closeScripts() []script {

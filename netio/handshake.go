@@ -281,6 +281,9 @@ func refusalHeaders(err *proto.Error, set func(name, value string)) {
 	case proto.ErrMethodNotAllowed:
 		set("Allow", http.MethodGet)
 	}
+	if refusalStatus(err) == http.StatusUnauthorized {
+		set("WWW-Authenticate", "Bearer")
+	}
 	if err.RetryAfter > 0 {
 		set("Retry-After", strconv.Itoa(int((err.RetryAfter+time.Second-1)/time.Second)))
 	}

@@ -12,9 +12,15 @@ import (
 	"github.com/thronghq/throng/proto"
 )
 
-// TestHandshakeRefused holds each rule of RFC 6455, section 4.2.1, and each
-// limit, against a request that breaks it alone.
-func TestHandshakeRefused(t *testing.T) {
+// refusedCase is a request and the error that must answer it.
+type refusedCase struct {
+	name, send string
+	want       *proto.Code
+}
+
+// refusedCases break each rule of RFC 6455, section 4.2.1, and each limit,
+// alone.
+func refusedCases() []refusedCase {
 	good := upgradeRequest("/ws")
 	without := func(line string) string { return strings.Replace(good, line+"\r\n", "", 1) }
 	instead := func(old, with string) string { return strings.Replace(good, old, with, 1) }
@@ -24,10 +30,7 @@ func TestHandshakeRefused(t *testing.T) {
 	for i := range many {
 		many[i] = fmt.Sprintf("X-%d: y", i)
 	}
-	for _, tc := range []struct {
-		name, send string
-		want       *proto.Code
-	}{
+	return []refusedCase{
 		{"method", instead("GET", "POST"), proto.ErrMethodNotAllowed},
 		{"HTTP/1.0", instead("HTTP/1.1", "HTTP/1.0"), proto.ErrBadHandshake},
 		{"HTTP/2.0", instead("HTTP/1.1", "HTTP/2.0"), proto.ErrBadHandshake},
@@ -71,7 +74,12 @@ func TestHandshakeRefused(t *testing.T) {
 			"X-D: "+strings.Repeat("b", 900), "X-E: "+strings.Repeat("b", 900)), proto.ErrHandshakeLarge},
 		{"endless head", strings.Repeat("a", 5000), proto.ErrHandshakeLarge},
 		{"by the handler", with("Authorization: Bearer wrong"), proto.ErrInvalidToken},
-	} {
+	}
+}
+
+// TestHandshakeRefused: each is answered by its own status and code.
+func TestHandshakeRefused(t *testing.T) {
+	for _, tc := range refusedCases() {
 		t.Run(tc.name, func(t *testing.T) {
 			r := newRecorder()
 			r.upgrade = func(q *Request) (Accept, *proto.Error) {
@@ -97,6 +105,9 @@ func TestHandshakeRefused(t *testing.T) {
 			}
 			if tc.want == proto.ErrUpgradeVersion && !strings.Contains(head, "\r\nSec-WebSocket-Version: 13\r\n") {
 				t.Errorf("the answer does not name the version: %q", head)
+			}
+			if tc.want.HTTP == http.StatusUnauthorized && !strings.Contains(head, "\r\nWWW-Authenticate: Bearer\r\n") {
+				t.Errorf("the answer does not say how to authenticate: %q", head)
 			}
 			if v := s.metric(fmt.Sprintf("throng_handshakes_total{result=%q}", tc.want.Name)); v != "1" {
 				t.Errorf("the metric is %q, want 1", v)

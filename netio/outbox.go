@@ -7,9 +7,17 @@ const slotCost = 32
 
 // piece is one run of whole frames that waits to be written.
 type piece struct {
-	b     []byte
-	owned bool // lent by the pool, holds replies; otherwise shared, holds deliveries
+	b    []byte
+	kind pieceKind
 }
+
+type pieceKind uint8
+
+const (
+	sharedPiece pieceKind = iota // holds deliveries, which others may hold, too
+	ownedPiece                   // holds replies; lent by the pool
+	pingPiece                    // pingFrame
+)
 
 // outbox is the FIFO of what could not be written at once. It exists only
 // while something waits. Its connection's lock guards it.
@@ -25,6 +33,7 @@ type outbox struct {
 	deliveries int  // unwritten bytes and slots of shared pieces
 	own        int  // what the queue alone takes: slots and the owned pieces' capacity
 	shared     int  // bytes of shared pieces that it keeps alive, perhaps with others
+	pings      int  // pings that wait
 }
 
 var outboxes = sync.Pool{New: func() any { return new(outbox) }}
@@ -48,31 +57,33 @@ func (o *outbox) deliver(m *memory, frames []byte, sent int) {
 // reply appends a copy of frame.
 func (o *outbox) reply(pool *buffers, frame []byte) {
 	o.replies += len(frame)
-	if last := len(o.pieces) - 1; last >= o.head && o.pieces[last].owned {
+	if last := len(o.pieces) - 1; last >= o.head && o.pieces[last].kind == ownedPiece {
 		if p := &o.pieces[last]; len(p.b)+len(frame) <= cap(p.b) {
 			p.b = append(p.b, frame...)
 			return
 		}
 	}
 	b := append(pool.get(len(frame)), frame...)
-	o.pieces = append(o.pieces, piece{b: b, owned: true})
+	o.pieces = append(o.pieces, piece{b: b, kind: ownedPiece})
 	o.replies += slotCost
 	o.own += cap(b) + slotCost
 }
 
-// urgent puts a copy of a control frame before everything but a piece that is
-// partly written.
-func (o *outbox) urgent(pool *buffers, frame []byte) {
+// ping puts a ping before everything but a piece that is partly written. Of
+// pings at most one waits.
+func (o *outbox) ping() {
+	if o.pings > 0 {
+		return
+	}
 	at := o.head
 	if o.cut {
 		at++
 	}
-	b := append(pool.get(len(frame)), frame...)
 	o.pieces = append(o.pieces, piece{})
 	copy(o.pieces[at+1:], o.pieces[at:])
-	o.pieces[at] = piece{b: b, owned: true}
-	o.replies += len(frame) + slotCost
-	o.own += cap(b) + slotCost
+	o.pieces[at] = piece{b: pingFrame, kind: pingPiece}
+	o.pings++
+	o.own += slotCost
 }
 
 // dropUnsent forgets everything but a piece that is partly written, so that the
@@ -113,9 +124,10 @@ func (o *outbox) wrote(pool *buffers, m *memory, n int) {
 
 // spend takes n bytes of a piece off the counts.
 func (o *outbox) spend(p *piece, n int) {
-	if p.owned {
+	switch p.kind {
+	case ownedPiece:
 		o.replies -= n
-	} else {
+	case sharedPiece:
 		o.deliveries -= n
 	}
 }
@@ -125,12 +137,15 @@ func (o *outbox) spend(p *piece, n int) {
 func (o *outbox) forget(pool *buffers, m *memory, p *piece, left int) {
 	o.spend(p, left+slotCost)
 	o.own -= slotCost
-	if p.owned {
+	switch p.kind {
+	case ownedPiece:
 		o.own -= cap(p.b)
 		pool.put(p.b)
-	} else {
+	case sharedPiece:
 		o.shared -= len(p.b)
 		m.drop(p.b)
+	case pingPiece:
+		o.pings--
 	}
 	*p = piece{}
 }

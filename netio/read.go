@@ -159,6 +159,9 @@ func (c *Conn) peerClosed(body []byte) {
 
 // onWrite is called by the poller when the socket takes bytes again.
 func (c *Conn) onWrite(netpoll.Poll) error {
+	if c.paused {
+		c.chunk.seen[c.slot].Store(c.core.clock.now()) // it is not read from, but it takes bytes: it lives
+	}
 	c.mu.Lock()
 	c.flushLocked()
 	drained := c.drainedLocked()

@@ -208,7 +208,7 @@ func (c *Conn) sendPing() {
 	if c.out == nil {
 		c.replyLocked(pingFrame)
 	} else {
-		c.out.urgent(&c.core.pool, pingFrame)
+		c.out.ping()
 	}
 	c.accountOutLocked()
 }
