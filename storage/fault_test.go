@@ -294,3 +294,47 @@ func TestDamagedLog(t *testing.T) {
 		t.Fatalf("the store opened with %d of 1,000 synced messages", n)
 	}
 }
+
+// TestHole takes messages out of the middle and from the end of a room's log, as
+// no failure should: a read that meets the hole returns an error.
+func TestHole(t *testing.T) {
+	s := mustOpen(t, testOptions(vfs.NewMem(), newClock()))
+	m := join(t, s, "a")
+	m.send(numbered(1, 20)...)
+	remove := func(msg proto.Message) {
+		t.Helper()
+		c := m.namespace.class
+		key := appendMessageKey(nil, messageKey{class: c.number, bucket: c.bucket(msg.Time), room: m.id, time: msg.Time, offset: msg.Offset})
+		if err := s.db.Delete(key, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(rg proto.Range, holed bool) {
+		t.Helper()
+		if _, err := readAll(m.Room, rg); (err != nil) != holed || (holed && !errors.Is(err, proto.ErrStorage)) {
+			t.Errorf("%+v: %v", rg, err)
+		}
+	}
+	all := m.read(proto.Range{})
+	remove(all[9])
+	want(proto.Range{}, true)
+	want(proto.Range{Reverse: true}, true)
+	want(proto.Range{After: 10}, false)
+	want(proto.Range{Before: 10, Reverse: true}, false)
+	want(proto.Range{Limit: 9}, false)
+	remove(all[19])
+	want(proto.Range{After: 15}, true)
+	want(proto.Range{After: 18}, true)
+	for _, msg := range all {
+		remove(msg)
+	}
+	want(proto.Range{}, true)
+	want(proto.Range{Reverse: true}, true)
+	if m.First() == 0 {
+		t.Error("a log whose messages are missing counts as empty")
+	}
+	if s.tele.readErrors.Get() == 0 {
+		t.Error("the errors were not counted")
+	}
+	mustClose(t, s)
+}
