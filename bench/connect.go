@@ -64,6 +64,10 @@ func readUpgrade(b []byte) (rest []byte, done bool, err error) {
 	return rest, true, nil
 }
 
+// opensAtOnce bounds the handshakes under way in a process: fewer than the
+// backlog that kernels grant.
+const opensAtOnce = 64
+
 // open opens all connections and returns when each is ready.
 func (l *loop) open(ctx context.Context, o *opener) error {
 	last, deadline := 0, l.clock.now()+int64(o.timeout)

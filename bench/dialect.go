@@ -28,12 +28,23 @@ type dialect interface {
 	read(payload []byte, ev *event) error
 }
 
+// pager is a dialect that can page through history.
+type pager interface {
+	dialect
+	// appendHistory appends the command that asks for a page, the first one
+	// where the cursor is "".
+	appendHistory(dst []byte, room, cursor string, limit int) []byte
+	// readPage calls each for every message of a page, in its order, and
+	// returns the next page's cursor, "" for none.
+	readPage(payload []byte, each func(offset uint64)) (next string, err error)
+}
+
 // event is what a server said.
 type event struct {
 	kind   eventKind
 	offset uint64 // message, ack; joined and lag: the head; gap: the next one
 	stamp  stamp  // message
-	text   []byte // failed: what the server said
+	text   []byte // page, failed: what the server said
 }
 
 type eventKind uint8
@@ -46,24 +57,28 @@ const (
 	evAck
 	evLag
 	evGap
+	evPage   // of history
 	evFailed // a command was refused, or the connection put out of its room
 )
 
 // codecs are the values of --codec.
 const (
-	codecJSON  = "json"
-	codecFloor = "floor"
-	codecEcho  = "echo"
+	codecJSON   = "json"
+	codecBinary = "binary"
+	codecFloor  = "floor"
+	codecEcho   = "echo"
 )
 
 func newDialect(codec string) (dialect, error) {
 	switch codec {
 	case codecJSON:
 		return jsonDialect{}, nil
+	case codecBinary:
+		return binaryDialect{}, nil
 	case codecFloor:
 		return floorDialect{}, nil
 	default:
-		return nil, fmt.Errorf("--codec %q is not one of %s, %s", codec, codecJSON, codecFloor)
+		return nil, fmt.Errorf("no codec %q", codec)
 	}
 }
 

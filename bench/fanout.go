@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/gobwas/ws"
 )
@@ -53,9 +52,6 @@ type publisher struct {
 	left       []int32 // by seq modulo outstanding: readings that a message waits for
 }
 
-// lateSend is how far behind its time a send may be before it counts as late.
-const lateSend = int64(time.Millisecond)
-
 var errRefused = errors.New("the server refused a command")
 
 func newFanout(part share) (*fanout, error) {
@@ -64,11 +60,7 @@ func newFanout(part share) (*fanout, error) {
 		return nil, err
 	}
 	f := &fanout{share: part, dialect: d, tally: newTally(), rooms: make([]roomState, part.options.Rooms)}
-	f.loop, err = newLoop(part.conns, f, func() {
-		if part.progress != nil {
-			part.progress(f.tally)
-		}
-	})
+	f.loop, err = newLoop(part.conns, f, func() { part.report(f.tally) })
 	if err != nil {
 		return nil, err
 	}
@@ -76,10 +68,6 @@ func newFanout(part share) (*fanout, error) {
 	f.place()
 	return f, nil
 }
-
-// opensAtOnce bounds the handshakes under way in a process: fewer than the
-// backlog that kernels grant.
-const opensAtOnce = 64
 
 // place gives each connection its room and its part: the first ones of each
 // room publish, and the slow ones are spread evenly over the others.
@@ -110,11 +98,7 @@ func (f *fanout) request(c *conn) []byte {
 
 func (f *fanout) close() { f.loop.close() }
 
-func (f *fanout) idle(ctx context.Context) error {
-	return f.loop.poll(ctx, f.loop.clock.now()+int64(idleTime))
-}
-
-const idleTime = 5 * time.Millisecond
+func (f *fanout) idle(ctx context.Context) error { return f.loop.idle(ctx) }
 
 func (f *fanout) step(ctx context.Context, in input) (output, error) {
 	switch in.Step {
@@ -122,6 +106,8 @@ func (f *fanout) step(ctx context.Context, in input) (output, error) {
 		return output{}, f.loop.open(ctx, &f.opener)
 	case stepWarm:
 		return f.publish(ctx, f.options.Warmup, 0)
+	case stepRest:
+		return output{}, f.loop.serve(ctx, restStep)
 	case stepRun:
 		return f.publish(ctx, f.options.Duration, f.options.Messages)
 	case stepDrain:
@@ -165,10 +151,13 @@ func (f *fanout) ready(c *conn, offset uint64) error {
 
 // frame counts what arrives.
 func (f *fanout) frame(c *conn, _ ws.OpCode, payload []byte, at int64) error {
-	ev := &f.ev
-	if err := f.dialect.read(payload, ev); err != nil {
+	if err := f.dialect.read(payload, &f.ev); err != nil {
 		return err
 	}
+	return f.count(c, &f.ev, len(payload), at)
+}
+
+func (f *fanout) count(c *conn, ev *event, size int, at int64) error {
 	if ev.kind == evMessage && ev.stamp.author == c.index {
 		ev.kind = evAck // a floor's author hears itself
 	}
@@ -177,7 +166,7 @@ func (f *fanout) frame(c *conn, _ ws.OpCode, payload []byte, at int64) error {
 		return f.ready(c, ev.offset)
 	case evMessage:
 		f.tally.Delivered++
-		f.tally.Bytes += uint64(len(payload))
+		f.tally.Bytes += uint64(size)
 		f.tally.Latency.record(ev.stamp.due, at)
 		if f.arrived(c, ev.offset) {
 			return f.delivered(ev.stamp)

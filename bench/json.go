@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -37,14 +38,56 @@ func (jsonDialect) appendPublish(dst []byte, _, room string, s stamp, size int) 
 	return append(dst, '}')
 }
 
+func (jsonDialect) appendHistory(dst []byte, room, cursor string, limit int) []byte {
+	dst = append(dst, `{"type":"history","id":"h","room":"`...)
+	dst = append(dst, room...)
+	dst = append(dst, `","limit":`...)
+	dst = strconv.AppendInt(dst, int64(limit), 10)
+	if cursor != "" {
+		dst = append(dst, `,"cursor":"`...)
+		dst = append(dst, cursor...)
+		dst = append(dst, '"')
+	}
+	return append(dst, '}')
+}
+
+// readPage finds the offsets by their name, which the generator's own contents
+// do not hold.
+func (jsonDialect) readPage(payload []byte, each func(offset uint64)) (next string, err error) {
+	rest := payload
+	for {
+		at := bytes.Index(rest, offsetField)
+		if at < 0 {
+			break
+		}
+		rest = rest[at:]
+		offset, ok := numberAfter(rest, offsetField)
+		if !ok {
+			return "", errors.New("the server sent a page with an offset that is no number")
+		}
+		each(offset)
+		rest = rest[len(offsetField):]
+	}
+	if at := bytes.Index(rest, cursorField); at >= 0 {
+		cursor := rest[at+len(cursorField):]
+		end := bytes.IndexByte(cursor, '"')
+		if end < 0 {
+			return "", errors.New("the server sent a page whose cursor does not end")
+		}
+		next = string(cursor[:end])
+	}
+	return next, nil
+}
+
 var (
 	typePrefix    = []byte(`{"type":"`)
 	contentField  = []byte(`"content":"`)
 	offsetField   = []byte(`"offset":`)
-	nextField     = []byte(`"next":`)
+	nextSeenField = []byte(`"next":`)
+	cursorField   = []byte(`"next":"`)
 	jsonEventKind = map[string]eventKind{
 		"message": evMessage, "ack": evAck, "session": evSession, "joined": evJoined,
-		"lag": evLag, "gap": evGap, "error": evFailed, "room_closed": evFailed,
+		"lag": evLag, "gap": evGap, "history": evPage, "error": evFailed, "room_closed": evFailed,
 	}
 )
 
@@ -61,8 +104,8 @@ func (jsonDialect) read(payload []byte, ev *event) error {
 	case evAck, evJoined, evLag:
 		ev.offset, ok = numberAfter(rest, offsetField)
 	case evGap:
-		ev.offset, ok = numberAfter(rest, nextField)
-	case evFailed:
+		ev.offset, ok = numberAfter(rest, nextSeenField)
+	case evFailed, evPage:
 		ev.text = payload
 	}
 	if !ok {

@@ -65,9 +65,11 @@ type loop struct {
 }
 
 const (
+	idleTime     = 5 * time.Millisecond
 	firstBuffer  = 256 << 10
 	progressTick = int64(500 * time.Millisecond)
 	timerIndex   = -1
+	maxPending   = 64 << 20 // bytes that wait for one socket
 )
 
 func newLoop(size int, h handler, progress func()) (*loop, error) {
@@ -262,6 +264,9 @@ func (l *loop) send(c *conn, b []byte) error {
 			return nil
 		}
 	}
+	if len(c.pending)+len(b) > maxPending {
+		return fmt.Errorf("the server does not read: %d bytes wait for it", len(c.pending))
+	}
 	c.pending = append(c.pending, b...)
 	return l.interest(c, true)
 }
@@ -299,6 +304,41 @@ func (l *loop) interest(c *conn, writes bool) error {
 // that hangs.
 func (l *loop) ignore(c *conn) error {
 	return unix.EpollCtl(l.ep, unix.EPOLL_CTL_DEL, int(c.fd), nil)
+}
+
+// idle serves the connections for a moment.
+func (l *loop) idle(ctx context.Context) error {
+	return l.poll(ctx, l.clock.now()+int64(idleTime))
+}
+
+// serve does so for a time.
+func (l *loop) serve(ctx context.Context, d time.Duration) error {
+	for end := l.clock.now() + int64(d); l.clock.now() < end; {
+		if err := l.poll(ctx, end); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pace calls send at a rate a second, from start until the end or until send
+// has no more. A call that comes late, because the one before took its time or
+// so much arrived, does not move the ones after it.
+func (l *loop) pace(ctx context.Context, start, end int64, rate float64, send func(n int, due int64) (more bool, err error)) error {
+	for n := 0; ; n++ {
+		due := start + int64(float64(n)*float64(time.Second)/rate)
+		for now := l.clock.now(); now < due && now < end; now = l.clock.now() {
+			if err := l.poll(ctx, min(due, end)); err != nil {
+				return err
+			}
+		}
+		if due >= end {
+			return nil
+		}
+		if more, err := send(n, due); err != nil || !more {
+			return err
+		}
+	}
 }
 
 // slot is the connection's place in the loop.

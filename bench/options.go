@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -29,6 +32,8 @@ type options struct {
 	Processes   int           `json:"processes"`
 	PID         int           `json:"pid"`
 	Page        int           `json:"page"`
+	Durability  string        `json:"durability"`
+	Dir         string        `json:"dir"`
 	AllowRemote bool          `json:"allow_remote"`
 	Prefix      string        `json:"prefix"` // of the rooms' names, new in each run
 }
@@ -41,94 +46,114 @@ func defaultOptions() options {
 	return options{
 		URL: "ws://127.0.0.1:8080", Codec: codecJSON, Rooms: 1, Publishers: 1, Size: 128, Outstanding: 1,
 		Duration: 10 * time.Second, Warmup: time.Second, Settle: 10 * time.Second, Timeout: 10 * time.Second, Processes: 1,
+		Page: 100, Durability: durabilityAsync, Conns: 1, Dir: os.TempDir(),
 		Prefix: fmt.Sprintf("bench-%08x", rand.Uint32()),
 	}
 }
 
-// flagSet is the flags of a command, by the names of the fields that it has a
-// use for.
-func (o *options) flagSet(command string, names ...string) *pflag.FlagSet {
-	set := pflag.NewFlagSet(command, pflag.ContinueOnError)
+// flagSet is the flags of a command, by their names, some of which mean
+// different things to different commands.
+func (o *options) flagSet(b benchmark) *pflag.FlagSet {
+	set := pflag.NewFlagSet(b.name, pflag.ContinueOnError)
 	set.SortFlags = false
 	set.Usage = func() {}
-	add := map[string]func(){
-		"url": func() { set.StringVar(&o.URL, "url", o.URL, "the server") },
-		"codec": func() {
-			set.StringVar(&o.Codec, "codec", o.Codec, "what the server speaks: json (throng.v1.json) or floor (bench/floor)")
-		},
-		"members":     func() { set.IntVar(&o.Conns, "members", o.Conns, "connections, in all rooms together") },
-		"connections": func() { set.IntVar(&o.Conns, "connections", o.Conns, "connections") },
-		"rooms":       func() { set.IntVar(&o.Rooms, "rooms", o.Rooms, "rooms that the connections are spread over") },
-		"publishers":  func() { set.IntVar(&o.Publishers, "publishers", o.Publishers, "members of each room that publish") },
-		"size":        func() { set.IntVar(&o.Size, "size", o.Size, "bytes of content in a message") },
-		"rate": func() {
-			set.Float64Var(&o.Rate, "rate", o.Rate, "messages per second of all publishers; 0 waits for messages to arrive instead, see --outstanding")
-		},
-		"outstanding": func() {
-			set.IntVar(&o.Outstanding, "outstanding", o.Outstanding, "messages of each publisher that are under way at any time")
-		},
-		"slow-readers": func() {
-			set.IntVar(&o.SlowReaders, "slow-readers", o.SlowReaders, "percent of the members that never read")
-		},
-		"messages": func() {
-			set.Uint64Var(&o.Messages, "messages", o.Messages, "messages of each publisher, instead of --duration")
-		},
-		"duration": func() { set.DurationVar(&o.Duration, "duration", o.Duration, "how long to measure") },
-		"warmup":   func() { set.DurationVar(&o.Warmup, "warmup", o.Warmup, "how long to run before") },
-		"settle": func() {
-			set.DurationVar(&o.Settle, "settle", o.Settle, "how long the server's memory may take to come to rest")
-		},
-		"page":    func() { set.IntVar(&o.Page, "page", o.Page, "messages in a page") },
-		"timeout": func() { set.DurationVar(&o.Timeout, "timeout", o.Timeout, "how long to wait for anything to happen") },
-		"processes": func() {
-			set.IntVar(&o.Processes, "processes", o.Processes, "processes that share the connections, 18000 in each at most")
-		},
-		"pid": func() { set.IntVar(&o.PID, "pid", o.PID, "the server's process, where it cannot be found by its port") },
-		"allow-remote": func() {
-			set.BoolVar(&o.AllowRemote, "allow-remote", o.AllowRemote, "measure a server on another machine")
-		},
-		"room-prefix": func() {
-			set.StringVar(&o.Prefix, "room-prefix", o.Prefix, "the beginning of the rooms' names; a new one for each run unless given")
-		},
-	}
-	for _, name := range names {
-		add[name]()
+	for _, name := range b.flags {
+		help := flagHelp[name]
+		if own, ok := b.help[name]; ok {
+			help = own
+		}
+		if name == "codec" {
+			help += ": " + strings.Join(b.codecs, ", ")
+		}
+		switch v := o.field(name).(type) {
+		case *string:
+			set.StringVar(v, name, *v, help)
+		case *int:
+			set.IntVar(v, name, *v, help)
+		case *uint64:
+			set.Uint64Var(v, name, *v, help)
+		case *float64:
+			set.Float64Var(v, name, *v, help)
+		case *bool:
+			set.BoolVar(v, name, *v, help)
+		case *time.Duration:
+			set.DurationVar(v, name, *v, help)
+		}
 	}
 	return set
 }
 
-// validate reports every option that makes no sense.
-func (o *options) validate() error {
-	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if o.Processes < 1 || o.Processes > 64 {
-		bad("--processes %d: from 1 to 64", o.Processes)
-	} else if o.Conns < o.Processes || o.Conns > maxConns*o.Processes {
-		bad("%d connections in %d processes: from 1 to %d in each", o.Conns, o.Processes, maxConns)
+// field is where a flag's value goes.
+func (o *options) field(name string) any {
+	return map[string]any{
+		"url": &o.URL, "codec": &o.Codec, "room-prefix": &o.Prefix, "durability": &o.Durability, "dir": &o.Dir,
+		"members": &o.Conns, "connections": &o.Conns, "rooms": &o.Rooms, "publishers": &o.Publishers, "size": &o.Size,
+		"outstanding": &o.Outstanding, "slow-readers": &o.SlowReaders, "page": &o.Page, "processes": &o.Processes, "pid": &o.PID,
+		"rate": &o.Rate, "messages": &o.Messages, "allow-remote": &o.AllowRemote,
+		"duration": &o.Duration, "warmup": &o.Warmup, "settle": &o.Settle, "timeout": &o.Timeout,
+	}[name]
+}
+
+var flagHelp = map[string]string{
+	"url":          "the server",
+	"codec":        "what is spoken",
+	"members":      "connections, in all rooms together",
+	"connections":  "connections",
+	"rooms":        "rooms that the connections are spread over",
+	"publishers":   "members of each room that publish",
+	"size":         "bytes of content in a message",
+	"rate":         "messages per second, of all that send; 0 waits for messages to arrive instead, see --outstanding",
+	"outstanding":  "messages of each sender that are under way at any time",
+	"slow-readers": "percent of the members that never read",
+	"messages":     "messages of each sender, in place of --duration",
+	"duration":     "how long to measure",
+	"warmup":       "how long to run before",
+	"settle":       "how long the server's memory may take to come to rest",
+	"page":         "messages in a page",
+	"durability":   "when a message counts: async or sync",
+	"dir":          "where a directory is made to write in, and removed",
+	"timeout":      "how long to wait for anything to happen",
+	"processes":    "processes that share the connections, 18000 in each at most",
+	"pid":          "the server's process, where it cannot be found by its port",
+	"allow-remote": "measure a server on another machine",
+	"room-prefix":  "the beginning of the rooms' names; a new one for each run unless given",
+}
+
+// validate reports every option that makes no sense. A benchmark without codecs
+// has no connections.
+func (o *options) validate(codecs []string) error {
+	var problems problems
+	if len(codecs) > 0 {
+		o.validateLoad(codecs, &problems)
 	}
-	if o.Rooms < 1 || o.Rooms > o.Conns {
-		bad("--rooms %d: from 1 to the number of connections", o.Rooms)
+	problems.unless(o.Rooms >= 1, "--rooms %d: at least 1", o.Rooms)
+	problems.unless(o.Size >= leastContent && o.Size <= 16<<20, "--size %d: from %d, which is what is embedded, to 16 MiB", o.Size, leastContent)
+	problems.unless(o.Duration > 0, "--duration %v: above 0", o.Duration)
+	problems.unless(o.Timeout > 0, "--timeout %v: above 0", o.Timeout)
+	problems.unless(o.Warmup >= 0, "--warmup %v: 0 or more", o.Warmup)
+	problems.unless(o.Settle >= 0, "--settle %v: 0 or more", o.Settle)
+	problems.unless(o.Durability == durabilityAsync || o.Durability == durabilitySync, "--durability %q: %s or %s", o.Durability, durabilityAsync, durabilitySync)
+	return errors.Join(problems...)
+}
+
+func (o *options) validateLoad(codecs []string, p *problems) {
+	p.unless(slices.Contains(codecs, o.Codec), "--codec %q: one of %s", o.Codec, strings.Join(codecs, ", "))
+	p.unless(o.Processes >= 1 && o.Processes <= 64, "--processes %d: from 1 to 64", o.Processes)
+	p.unless(o.Conns >= max(o.Processes, 1) && o.Conns <= maxConns*o.Processes, "%d connections in %d processes: from 1 to %d in each", o.Conns, o.Processes, maxConns)
+	p.unless(o.Rooms <= o.Conns, "--rooms %d: at most the number of connections, %d", o.Rooms, o.Conns)
+	p.unless(o.Publishers >= 1 && o.Publishers*o.Rooms <= o.Conns, "--publishers %d: from 1 to the members of a room", o.Publishers)
+	p.unless(o.Codec != codecFloor || o.Publishers == 1, "--publishers %d: a floor has no order among authors, so that only one can be checked", o.Publishers)
+	p.unless(o.Rate >= 0, "--rate %g: 0 or more", o.Rate)
+	p.unless(o.Outstanding >= 1 && o.Outstanding <= 100_000, "--outstanding %d: from 1 to 100000", o.Outstanding)
+	p.unless(o.SlowReaders >= 0 && o.SlowReaders <= 90, "--slow-readers %d: from 0 to 90", o.SlowReaders)
+	p.unless(o.Page >= 1 && o.Page <= 1000, "--page %d: from 1 to 1000", o.Page)
+}
+
+// problems is what is wrong with options.
+type problems []error
+
+func (p *problems) unless(ok bool, format string, args ...any) {
+	if !ok {
+		*p = append(*p, fmt.Errorf(format, args...))
 	}
-	if o.Publishers < 1 || o.Publishers*o.Rooms > o.Conns {
-		bad("--publishers %d: from 1 to the members of a room", o.Publishers)
-	}
-	if o.Codec == codecFloor && o.Publishers > 1 {
-		bad("--publishers %d: a floor has no order among authors, so that only one can be checked", o.Publishers)
-	}
-	if o.Size < leastContent || o.Size > 16<<20 {
-		bad("--size %d: from %d, which is what is embedded, to 16 MiB", o.Size, leastContent)
-	}
-	if o.Rate < 0 {
-		bad("--rate %g: 0 or more", o.Rate)
-	}
-	if o.Outstanding < 1 || o.Outstanding > 100_000 {
-		bad("--outstanding %d: from 1 to 100000", o.Outstanding)
-	}
-	if o.SlowReaders < 0 || o.SlowReaders > 90 {
-		bad("--slow-readers %d: from 0 to 90", o.SlowReaders)
-	}
-	if o.Duration <= 0 || o.Timeout <= 0 || o.Warmup < 0 || o.Settle < 0 {
-		bad("--duration and --timeout are above 0, --warmup and --settle are not negative")
-	}
-	return errors.Join(errs...)
 }

@@ -83,26 +83,15 @@ func (f *fanout) publishOnTime(ctx context.Context, start int64) error {
 	if len(f.authors) == 0 {
 		return nil
 	}
-	all := f.options.Rooms * f.options.Publishers
-	period := float64(time.Second) / f.options.Rate * float64(all) / float64(len(f.authors))
-	for n := 0; ; n++ {
-		due := start + int64(float64(n)*period)
-		for now := f.loop.clock.now(); now < due && now < f.stopAt; now = f.loop.clock.now() {
-			if err := f.loop.poll(ctx, min(due, f.stopAt)); err != nil {
-				return err
-			}
-		}
+	share := float64(len(f.authors)) / float64(f.options.Rooms*f.options.Publishers)
+	return f.loop.pace(ctx, start, f.stopAt, f.options.Rate*share, func(n int, due int64) (bool, error) {
 		p := f.authors[n%len(f.authors)]
-		if due >= f.stopAt || uint64(p.seq) >= p.quotaEnd {
-			return nil
+		if uint64(p.seq) >= p.quotaEnd {
+			return false, nil
 		}
-		if f.loop.clock.now()-due > lateSend {
-			f.tally.Late++
-		}
-		if err := f.send(p, due); err != nil {
-			return err
-		}
-	}
+		f.tally.lateness(due, f.loop.clock.now())
+		return true, f.send(p, due)
+	})
 }
 
 // send publishes one message that was due at that time.

@@ -26,6 +26,9 @@ type result struct {
 	Server    *serverResult   `json:"server,omitempty"` // where its process is known
 	Generator generatorResult `json:"generator"`
 
+	Connections *connectionResult `json:"connections,omitempty"` // conn
+	Append      *appendResult     `json:"append,omitempty"`      // append
+
 	// LimitedBy is "generator" where the generator could not do more, so
 	// that rates and latencies say nothing of the server; "" otherwise.
 	LimitedBy string `json:"limited_by"`
@@ -50,6 +53,14 @@ type generatorResult struct {
 	CPUSeconds float64 `json:"cpu_seconds"`
 	Busy       float64 `json:"busy"` // of one core, the busiest process
 	LateSends  uint64  `json:"late_sends"`
+}
+
+// connectionResult is what connections cost the server.
+type connectionResult struct {
+	OpenedPerSecond float64 `json:"opened_per_second"` // handshake, session and join
+	CPUPerOpen      float64 `json:"cpu_us_per_open"`
+	IdlePSS         float64 `json:"idle_pss_bytes"`          // each, beyond the empty server
+	AfterPSS        float64 `json:"after_message_pss_bytes"` // each, after a message in every room
 }
 
 // newResult makes a result of what was counted between two moments.
@@ -99,6 +110,14 @@ func (r *result) table() string {
 	if s := r.Server; s != nil {
 		row("server CPU", "%.2f s user, %.2f s system, %.0f%% of %d cores, %.3f µs a delivery", s.UserSeconds, s.SystemSeconds, 100*s.Busy, s.Cores, s.CPUPerDelivery)
 		row("server PSS", "%.1f MiB before, %.1f MiB after, %.1f MiB at most", mib(s.PSSBefore), mib(s.PSSAfter), mib(s.PSSPeak))
+	}
+	if c := r.Connections; c != nil {
+		row("connections", "%.0f opened a second, %.1f µs of server CPU each", c.OpenedPerSecond, c.CPUPerOpen)
+		row("PSS of each", "%.0f bytes idle, %.0f bytes after a message in every room", c.IdlePSS, c.AfterPSS)
+	}
+	if a := r.Append; a != nil {
+		row("appended", "%.0f messages/s, %.3f µs of CPU each", a.PerSecond, a.CPUPerMessage)
+		row("plain file", "%.0f messages/s, %.3f µs of CPU each", a.File.PerSecond, a.File.CPUPerMessage)
 	}
 	row("generator CPU", "%.2f s, %.0f%% of a core, %d late sends", r.Generator.CPUSeconds, 100*r.Generator.Busy, r.Generator.LateSends)
 	if r.LimitedBy != "" {

@@ -35,20 +35,58 @@ var ErrViolated = errors.New("messages were lost, repeated or out of order")
 type benchmark struct {
 	name    string
 	summary string
+	codecs  []string // the first is the default
 	flags   []string
+	help    map[string]string // of flags that mean something else here
 	preset  func(*options)
-	run     func(ctx context.Context, o *options, s Streams) (*result, error)
+	run     func(ctx context.Context, o *options, p *progress) (*result, error)
 }
 
+// serverFlags are the flags of all benchmarks that load a server.
+var serverFlags = []string{"url", "codec", "processes", "pid", "timeout", "allow-remote", "room-prefix"}
+
 func benchmarks() []benchmark {
-	server := []string{"url", "codec", "processes", "pid", "timeout", "allow-remote", "room-prefix"}
 	return []benchmark{
+		{
+			name:    "conn",
+			summary: "open connections that join rooms, and measure the server's memory for each",
+			codecs:  []string{codecJSON, codecBinary, codecFloor},
+			flags:   append([]string{"connections", "rooms", "size", "settle"}, serverFlags...),
+			preset:  func(o *options) { o.Conns, o.Rooms, o.Messages = 1000, 100, 1 },
+			run:     runConn,
+		},
 		{
 			name:    "fanout",
 			summary: "publish to rooms, and count and time what each member gets",
-			flags:   append([]string{"members", "rooms", "publishers", "size", "outstanding", "rate", "slow-readers", "duration", "messages", "warmup"}, server...),
+			codecs:  []string{codecJSON, codecBinary, codecFloor},
+			flags:   append([]string{"members", "rooms", "publishers", "size", "outstanding", "rate", "slow-readers", "duration", "messages", "warmup"}, serverFlags...),
 			preset:  func(o *options) { o.Conns = 1000 },
 			run:     runFanout,
+		},
+		{
+			name:    "echo",
+			summary: "send messages to and fro on each connection: raw ones to /echo, or the protocol's PING",
+			codecs:  []string{codecEcho, codecJSON},
+			flags:   append([]string{"connections", "size", "outstanding", "rate", "duration", "messages", "warmup"}, serverFlags...),
+			preset:  func(o *options) { o.Conns, o.Codec = 100, codecEcho },
+			run:     runEcho,
+		},
+		{
+			name:    "history",
+			summary: "fill rooms with messages, and page through them",
+			codecs:  []string{codecJSON, codecBinary},
+			flags:   append([]string{"connections", "rooms", "size", "messages", "page", "duration"}, serverFlags...),
+			help:    map[string]string{"messages": "messages that each room is filled with before"},
+			preset:  func(o *options) { o.Conns, o.Rooms, o.Messages, o.Outstanding = 16, 16, 5000, 64 },
+			run:     runHistory,
+		},
+		{
+			name:    "append",
+			summary: "append messages to the log within this process, and the same bytes to a plain file",
+			flags:   []string{"rooms", "size", "messages", "durability", "dir"},
+			help:    map[string]string{"messages": "messages in all"},
+			preset:  func(o *options) { o.Rooms, o.Messages, o.Outstanding = 1000, 1_000_000, 8192 },
+			run:     runAppend,
 		},
 	}
 }
@@ -75,7 +113,7 @@ func Run(ctx context.Context, args []string, s Streams) error {
 func (b benchmark) main(ctx context.Context, args []string, s Streams) error {
 	o := defaultOptions()
 	b.preset(&o)
-	set := o.flagSet(b.name, b.flags...)
+	set := o.flagSet(b)
 	err := set.Parse(args)
 	if errors.Is(err, pflag.ErrHelp) {
 		_, err := fmt.Fprintf(s.Out, "Usage: throng bench %s [FLAGS]\n\nTo %s.\n\n%s", b.name, b.summary, set.FlagUsages())
@@ -85,12 +123,14 @@ func (b benchmark) main(ctx context.Context, args []string, s Streams) error {
 		err = fmt.Errorf("unexpected argument %q", set.Arg(0))
 	}
 	if err == nil {
-		err = o.validate()
+		err = o.validate(b.codecs)
 	}
 	if err != nil {
 		return &UsageError{err}
 	}
-	r, err := b.run(ctx, &o, s)
+	p := newProgress(s.Err)
+	r, err := b.run(ctx, &o, p)
+	p.end()
 	if err != nil {
 		return err
 	}

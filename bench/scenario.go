@@ -6,61 +6,94 @@ import (
 	"time"
 )
 
-// runFanout measures fan-out: see fanout for what the processes do.
-func runFanout(ctx context.Context, o *options, s Streams) (*result, error) {
-	return measure(ctx, "fanout", o, s)
+// scenario is a run under way: the processes that load the server, and what is
+// known of the server's own.
+type scenario struct {
+	options  *options
+	server   *server // nil where it runs elsewhere
+	crew     *crew
+	progress *progress
 }
 
-// measure runs the steps that most benchmarks have, and reads the server's CPU
-// time around the one that counts.
-func measure(ctx context.Context, command string, o *options, s Streams) (*result, error) {
+func newScenario(ctx context.Context, command string, o *options, p *progress) (*scenario, error) {
 	watched, err := watchServer(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	progress := newProgress(s.Err)
-	defer progress.end()
 	c, err := newCrew(ctx, command, o, func(t *tally) {
 		watched.sample()
-		progress.show(t)
+		p.show(t)
 	})
 	if err != nil {
 		return nil, err
 	}
-	defer c.close()
+	return &scenario{options: o, server: watched, crew: c, progress: p}, nil
+}
 
-	progress.stage("opening %d connections", o.Conns)
-	if _, err := c.do(ctx, input{Step: stepOpen}); err != nil {
+// runFanout measures fan-out: see fanout for what the processes do.
+func runFanout(ctx context.Context, o *options, p *progress) (*result, error) {
+	return runSteps(ctx, "fanout", o, p)
+}
+
+// runEcho measures messages that come back: see echo.
+func runEcho(ctx context.Context, o *options, p *progress) (*result, error) {
+	return runSteps(ctx, "echo", o, p)
+}
+
+// runHistory measures pages of history: see history.
+func runHistory(ctx context.Context, o *options, p *progress) (*result, error) {
+	return runSteps(ctx, "history", o, p)
+}
+
+// runSteps opens the connections, warms up, and measures one run.
+func runSteps(ctx context.Context, command string, o *options, p *progress) (*result, error) {
+	s, err := newScenario(ctx, command, o, p)
+	if err != nil {
 		return nil, err
 	}
-	progress.stage("warming up")
-	if _, err := c.run(ctx, stepWarm); err != nil {
+	defer s.crew.close()
+	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
-	if _, err := c.do(ctx, input{Step: stepBegin}); err != nil {
+	p.stage("warming up")
+	if _, err := s.crew.run(ctx, stepWarm); err != nil {
 		return nil, err
 	}
-	progress.stage("measuring")
-	if err := watched.start(); err != nil {
+	return s.measure(ctx)
+}
+
+func (s *scenario) open(ctx context.Context) error {
+	s.progress.stage("opening %d connections", s.options.Conns)
+	_, err := s.crew.do(ctx, input{Step: stepOpen})
+	return err
+}
+
+// measure does the run that counts, and reads the server's CPU time around it.
+func (s *scenario) measure(ctx context.Context) (*result, error) {
+	s.progress.stage("measuring")
+	if _, err := s.crew.do(ctx, input{Step: stepBegin}); err != nil {
+		return nil, err
+	}
+	if err := s.server.start(); err != nil {
 		return nil, fmt.Errorf("the server's CPU time: %w", err)
 	}
 	start := time.Now()
-	ran, err := c.run(ctx, stepRun)
+	ran, err := s.crew.run(ctx, stepRun)
 	if err != nil {
 		return nil, err
 	}
 	elapsed := time.Since(start)
-	if err := watched.stop(); err != nil {
+	if err := s.server.stop(); err != nil {
 		return nil, fmt.Errorf("the server's CPU time: %w", err)
 	}
-	finished, err := c.do(ctx, input{Step: stepFinish, Heads: ran.Heads})
+	finished, err := s.crew.do(ctx, input{Step: stepFinish, Heads: ran.Heads})
 	if err != nil {
 		return nil, err
 	}
-	return newResult(finished.Tally, elapsed, watched), nil
+	return newResult(finished.Tally, elapsed, s.server), nil
 }
 
-// run has the workers publish, and then wait until everything has arrived.
+// run has the workers send, and then wait until everything has arrived.
 func (c *crew) run(ctx context.Context, step string) (output, error) {
 	out, err := c.do(ctx, input{Step: step})
 	if err != nil {
@@ -68,4 +101,74 @@ func (c *crew) run(ctx context.Context, step string) (output, error) {
 	}
 	_, err = c.do(ctx, input{Step: stepDrain, Heads: out.Heads})
 	return out, err
+}
+
+// runConn measures the memory of idle connections, before and after a message
+// has gone through each room.
+func runConn(ctx context.Context, o *options, p *progress) (*result, error) {
+	s, err := newScenario(ctx, "conn", o, p)
+	if err != nil {
+		return nil, err
+	}
+	defer s.crew.close()
+	if err := s.server.start(); err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	if err := s.open(ctx); err != nil {
+		return nil, err
+	}
+	opened := time.Since(start)
+	if err := s.server.stop(); err != nil {
+		return nil, err
+	}
+	opening := s.server.used()
+	idle, err := s.rest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.measure(ctx)
+	if err != nil {
+		return nil, err
+	}
+	after, err := s.rest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n := float64(o.Conns)
+	r.Connections = &connectionResult{
+		OpenedPerSecond: n / opened.Seconds(),
+		CPUPerOpen:      float64(opening.total()) / float64(time.Microsecond) / n,
+		IdlePSS:         float64(s.server.growth(idle)) / n,
+		AfterPSS:        float64(s.server.growth(after)) / n,
+	}
+	return r, nil
+}
+
+// restTime is how long memory must have stopped falling to be at rest.
+const (
+	restTime = 3 * time.Second
+	restStep = 250 * time.Millisecond
+)
+
+// rest keeps the connections open until the server's memory no longer falls,
+// for the settling time at most, and returns what it uses then.
+func (s *scenario) rest(ctx context.Context) (pss int64, err error) {
+	s.progress.stage("settling")
+	s.server.sample()
+	if s.server == nil {
+		return 0, nil
+	}
+	least := s.server.pss
+	start := time.Now()
+	for fell := start; time.Since(start) < s.options.Settle && time.Since(fell) < restTime; {
+		if _, err := s.crew.do(ctx, input{Step: stepRest}); err != nil {
+			return 0, err
+		}
+		s.server.sample()
+		if s.server.pss < least-least/200 {
+			least, fell = s.server.pss, time.Now()
+		}
+	}
+	return s.server.pss, nil
 }

@@ -70,8 +70,24 @@ func (s *server) stop() (err error) {
 	return err
 }
 
+// used is the CPU time between start and stop.
+func (s *server) used() usage {
+	if s == nil {
+		return usage{}
+	}
+	return s.end.since(s.begin)
+}
+
+// growth is what a memory size has beyond the empty server's.
+func (s *server) growth(pss int64) int64 {
+	if s == nil {
+		return 0
+	}
+	return pss - s.empty
+}
+
 func (s *server) result(seconds float64, deliveries uint64) *serverResult {
-	used := s.end.since(s.begin)
+	used := s.used()
 	r := &serverResult{
 		PID: s.pid, Cores: s.cores, UserSeconds: used.user.Seconds(), SystemSeconds: used.system.Seconds(),
 		Busy: used.total().Seconds() / seconds / float64(s.cores), PSSBefore: s.empty, PSSAfter: s.pss, PSSPeak: s.peak,

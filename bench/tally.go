@@ -1,5 +1,7 @@
 package bench
 
+import "time"
+
 // tally is what one process has counted, or all of them together.
 type tally struct {
 	Sent       uint64     `json:"sent"`       // messages, requests or opened connections
@@ -27,4 +29,14 @@ func (t *tally) add(other *tally) {
 	t.Latency.merge(other.Latency)
 	t.CPU += other.CPU
 	t.BusiestCPU = max(t.BusiestCPU, other.CPU)
+}
+
+// lateSend is how far behind its time a send may be before it counts as late.
+const lateSend = int64(time.Millisecond)
+
+// lateness counts a send that was due at one time and happens at another.
+func (t *tally) lateness(due, now int64) {
+	if now-due > lateSend {
+		t.Late++
+	}
 }

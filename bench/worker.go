@@ -18,7 +18,7 @@ type worker interface {
 // input asks for a step.
 type input struct {
 	Step  string   `json:"step"`
-	Heads []uint64 `json:"heads,omitempty"` // drain: each room's newest offset
+	Heads []uint64 `json:"heads,omitempty"` // drain, finish: each room's newest offset
 }
 
 // output answers it.
@@ -32,6 +32,7 @@ type output struct {
 const (
 	stepOpen   = "open"   // open the connections and prepare them
 	stepWarm   = "warm"   // as run, but for the warm-up's time
+	stepRest   = "rest"   // keep the connections for restStep
 	stepDrain  = "drain"  // wait until everything sent has arrived
 	stepBegin  = "begin"  // forget what was counted
 	stepRun    = "run"    // measure
@@ -72,6 +73,10 @@ func newWorker(ctx context.Context, j job, progress func(*tally)) (worker, error
 	switch j.Command {
 	case "fanout", "conn":
 		return newFanout(part)
+	case "echo":
+		return newEcho(part)
+	case "history":
+		return newHistory(part)
 	default:
 		return nil, fmt.Errorf("no worker knows the benchmark %q", j.Command)
 	}
@@ -85,6 +90,13 @@ type share struct {
 	first    int // connection of this process
 	conns    int
 	progress func(*tally)
+}
+
+// report tells the progress, where somebody wants to know.
+func (s *share) report(t *tally) {
+	if s.progress != nil {
+		s.progress(t)
+	}
 }
 
 // divide gives a process its part of n things.

@@ -1,0 +1,229 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+
+	"github.com/gobwas/ws"
+)
+
+// echo sends each connection's messages to and fro: raw ones to /echo, or the
+// application's own heartbeat, PING and PONG, through a session.
+type echo struct {
+	share
+	ping   bool // PING and PONG in place of raw messages
+	loop   *loop
+	opener opener
+	state  []echoState // by the connection's place
+
+	tally    *tally
+	cpu      usage
+	closed   bool // a message waits for the one before it
+	stopAt   int64
+	quota    uint64 // messages of each connection
+	underWay int
+	payload  []byte
+}
+
+// echoState is where a connection's messages stand. They come back in order.
+type echoState struct {
+	sent, back uint32
+	quotaEnd   uint64
+}
+
+func newEcho(part share) (*echo, error) {
+	e := &echo{share: part, ping: part.options.Codec == codecJSON, tally: newTally(), state: make([]echoState, part.conns)}
+	var err error
+	e.loop, err = newLoop(part.conns, e, func() { part.report(e.tally) })
+	if err != nil {
+		return nil, err
+	}
+	for i := range e.loop.conns {
+		e.loop.conns[i].index = int32(part.first + i)
+	}
+	e.opener = opener{target: part.target, process: part.process, request: e.request, atOnce: opensAtOnce, timeout: part.options.Timeout}
+	return e, nil
+}
+
+func (e *echo) request(c *conn) []byte {
+	if e.ping {
+		return appendRequest(nil, e.target, wsPath(userName(c.index)), jsonDialect{}.subprotocol())
+	}
+	return appendRequest(nil, e.target, "/echo", "")
+}
+
+func (e *echo) close() { e.loop.close() }
+
+func (e *echo) idle(ctx context.Context) error { return e.loop.idle(ctx) }
+
+func (e *echo) step(ctx context.Context, in input) (output, error) {
+	switch in.Step {
+	case stepOpen:
+		return output{}, e.loop.open(ctx, &e.opener)
+	case stepWarm:
+		e.quota, e.stopAt = math.MaxUint32, e.loop.clock.now()+int64(e.options.Warmup)
+		return output{}, e.run(ctx)
+	case stepRun:
+		e.quota, e.stopAt = math.MaxUint32, e.loop.clock.now()+int64(e.options.Duration)
+		if e.options.Messages > 0 {
+			e.quota, e.stopAt = e.options.Messages, math.MaxInt64
+		}
+		return output{}, e.run(ctx)
+	case stepDrain:
+		return output{}, e.drain(ctx)
+	case stepBegin:
+		e.tally, e.cpu = newTally(), ownUsage()
+		return output{}, nil
+	case stepFinish:
+		for _, s := range e.state {
+			e.tally.Violations.Lost += uint64(s.sent - s.back)
+		}
+		e.tally.CPU = ownUsage().since(e.cpu).total().Seconds()
+		return output{Tally: e.tally}, nil
+	default:
+		return output{}, fmt.Errorf("echo has no step %q", in.Step)
+	}
+}
+
+// run sends at the rate, or keeps a number of messages of each connection under
+// way.
+func (e *echo) run(ctx context.Context) error {
+	start := e.loop.clock.now()
+	for i := range e.state {
+		e.state[i].quotaEnd = uint64(e.state[i].sent) + e.quota
+	}
+	if e.options.Rate > 0 {
+		share := float64(e.conns) / float64(e.options.Conns)
+		return e.loop.pace(ctx, start, e.stopAt, e.options.Rate*share, func(n int, due int64) (bool, error) {
+			i := n % e.conns
+			if uint64(e.state[i].sent) >= e.state[i].quotaEnd {
+				return false, nil
+			}
+			e.tally.lateness(due, e.loop.clock.now())
+			return true, e.send(i, due)
+		})
+	}
+	e.closed = true
+	for i := range e.state {
+		for range e.options.Outstanding {
+			if err := e.next(i, start); err != nil {
+				return err
+			}
+		}
+	}
+	for e.loop.clock.now() < e.stopAt && e.underWay > 0 {
+		if err := e.loop.poll(ctx, e.stopAt); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *echo) next(i int, due int64) error {
+	if due >= e.stopAt || uint64(e.state[i].sent) >= e.state[i].quotaEnd {
+		return nil
+	}
+	return e.send(i, due)
+}
+
+func (e *echo) send(i int, due int64) error {
+	s, c := &e.state[i], &e.loop.conns[i]
+	s.sent++
+	e.underWay++
+	e.tally.Sent++
+	e.payload = beginFrame(e.payload[:0])
+	op := ws.OpText
+	if e.ping {
+		e.payload = append(e.payload, pingPrefix...)
+		e.payload = strconv.AppendInt(e.payload, due, 10)
+		e.payload = append(e.payload, '}')
+	} else {
+		op = ws.OpBinary
+		e.payload = appendContent(e.payload, stamp{author: c.index, seq: s.sent, due: due}, e.options.Size)
+	}
+	e.payload = endFrame(e.payload, 0, op)
+	return e.loop.send(c, e.payload)
+}
+
+var (
+	pingPrefix = []byte(`{"type":"PING","timestamp":`)
+	pongPrefix = []byte(`{"type":"PONG","timestamp":`)
+)
+
+func (e *echo) opened(c *conn) error {
+	c.state = stateReady
+	e.opener.ready++
+	return nil
+}
+
+func (e *echo) frame(c *conn, _ ws.OpCode, payload []byte, at int64) error {
+	i := int(e.loop.slot(c))
+	due, err := e.check(&e.state[i], c, payload)
+	if err != nil || due == 0 {
+		return err
+	}
+	e.underWay--
+	e.tally.Delivered++
+	e.tally.Bytes += uint64(len(payload))
+	e.tally.Latency.record(due, at)
+	if e.closed {
+		return e.next(i, e.loop.clock.now())
+	}
+	return nil
+}
+
+// check returns when the message that has come back was due, 0 for a frame that
+// is none. What a PONG carries tells no order; that is left to raw messages.
+func (e *echo) check(s *echoState, c *conn, payload []byte) (due int64, err error) {
+	if e.ping {
+		text, ok := bytes.CutPrefix(payload, pongPrefix)
+		if !ok {
+			return 0, e.notPong(payload)
+		}
+		s.back++
+		return strconv.ParseInt(string(bytes.TrimSuffix(text, []byte{'}'})), 10, 64)
+	}
+	if len(payload) != e.options.Size {
+		return 0, fmt.Errorf("%d bytes came back of %d", len(payload), e.options.Size)
+	}
+	got, err := readStamp(payload[1:])
+	if err != nil {
+		return 0, err
+	}
+	switch {
+	case got.author != c.index:
+		return 0, fmt.Errorf("a message of connection %d came back", got.author)
+	case got.seq <= s.back:
+		e.tally.Violations.Duplicates++
+		return 0, nil
+	case got.seq > s.back+1:
+		e.tally.Violations.Order++
+	}
+	s.back = got.seq
+	return got.due, nil
+}
+
+// notPong passes over the session, and fails for an error.
+func (e *echo) notPong(payload []byte) error {
+	var ev event
+	err := jsonDialect{}.read(payload, &ev)
+	if err == nil && ev.kind == evFailed {
+		err = fmt.Errorf("%w: %s", errRefused, ev.text)
+	}
+	return err
+}
+
+// drain waits for what is still under way.
+func (e *echo) drain(ctx context.Context) error {
+	e.closed = false
+	end := e.loop.clock.now() + int64(e.options.Timeout)
+	for e.underWay > 0 && e.loop.clock.now() < end {
+		if err := e.loop.poll(ctx, end); err != nil {
+			return err
+		}
+	}
+	return nil // what has not come back by now is counted as lost
+}
