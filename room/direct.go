@@ -88,12 +88,22 @@ func (r *Room) appendPair(o *outgoing, peer *Room) (taken bool, _ *proto.Error) 
 	twin := &outgoing{Publish: proto.Publish{Message: o.Message}}
 	twin.Key = "" // the addressee has no use for it
 	o.Origin, twin.Origin = o, twin
+	for _, room := range []*Room{r, peer} {
+		if err := room.overloaded(); err != nil {
+			return false, err
+		}
+	}
 	if !peer.beginAppend() {
 		return false, nil
 	}
 	r.beginAppend() // r is alive: its worker is at it
+	size := o.size()
+	r.backlog.Add(size)
+	peer.backlog.Add(size)
 	err := r.hub.log.AppendPair(r.stream, &o.Publish, peer.stream, &twin.Publish)
 	if err != nil {
+		r.backlog.Add(-size)
+		peer.backlog.Add(-size)
 		r.endAppend()
 		peer.endAppend()
 		return false, err

@@ -74,6 +74,9 @@ func (r *Room) fanOut(ops []op) {
 func (r *Room) take(b *batch, p *proto.Publish) {
 	o := p.Origin.(*outgoing)
 	p.Origin = nil
+	if !p.SettingsOnly {
+		r.backlog.Add(-o.size())
+	}
 	switch {
 	case p.Err != nil:
 		r.hub.meters.refused.Inc()

@@ -2,7 +2,9 @@ package room
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -97,4 +99,49 @@ func BenchmarkFanOut(b *testing.B) {
 		r.fanOut([]op{{pub: &o.Publish}})
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/members, "ns/delivery")
+}
+
+// BenchmarkPublish is a message's whole way through a room of ten members, from
+// the command to the last delivery, without sockets and without a disk.
+func BenchmarkPublish(b *testing.B) {
+	for _, rooms := range []int{1, 1000} {
+		b.Run(fmt.Sprint("rooms=", rooms), func(b *testing.B) {
+			h := NewHub(Options{Namespaces: namespaces(), Limits: proto.DefaultLimits(), Log: newMemory(), Logger: slog.New(slog.DiscardHandler)})
+			defer h.Close()
+			ns, err := h.Namespace("room", "mem:r")
+			if err != nil {
+				b.Fatal(err)
+			}
+			var joined sync.WaitGroup
+			names := make([]string, rooms)
+			for i := range names {
+				names[i] = fmt.Sprint("mem:", i)
+				for j := range 10 {
+					joined.Add(1)
+					h.Join(NewMembership(&joiner{counter: counter{codec: testCodec, name: fmt.Sprint(j)}, joined: &joined}, names[i]), ns, JoinRequest{MayCreate: true})
+				}
+			}
+			joined.Wait()
+			author := &counter{codec: testCodec, name: "author"}
+			content := []byte(fmt.Sprintf(`"%0126d"`, 0))
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				h.Publish(author, nil, names[i%rooms], ns, Publication{ID: []byte("1"), Content: content})
+			}
+			batches, messages := h.meters.batches.Get(), h.meters.batched.Get()
+			b.ReportMetric(float64(messages)/float64(batches), "messages/batch")
+		})
+	}
+}
+
+// joiner is a counter that tells when it has joined.
+type joiner struct {
+	counter
+	joined *sync.WaitGroup
+}
+
+func (j *joiner) Send(ev *proto.Event) {
+	if ev.Type == proto.EvJoined {
+		j.joined.Done()
+	}
 }

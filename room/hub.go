@@ -22,8 +22,10 @@ const (
 	keysPerRoom  = 100_000          // idempotency keys that a room remembers
 	acksWaiting  = 4096             // acks that may wait for one lagging author
 	batchBytes   = 48 << 10         // of frames in one write
-	cursorBytes  = 32 << 10         // of frames that a cursor delivers at once
-	cursorRounds = 8                // such deliveries before others have their turn
+	maxBacklog   = 4 << 20          // bytes of messages that a room may have on their way
+	backlogRetry = 100 * time.Millisecond
+	cursorBytes  = 32 << 10 // of frames that a cursor delivers at once
+	cursorRounds = 8        // such deliveries before others have their turn
 )
 
 // Options says how a Hub works. Namespaces, Limits, Log and Logger must be set.

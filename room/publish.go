@@ -142,11 +142,28 @@ func (r *Room) publishTransient(o *outgoing) {
 	o.Origin = o
 	o.acked = true
 	o.member.Send(o.ack())
-	if !r.post(op{pub: &o.Publish}) {
-		// The room has just left memory: it was empty, and so is the
-		// message's audience.
+	size := o.size()
+	r.backlog.Add(size)
+	if r.overloaded() != nil || !r.post(op{pub: &o.Publish}) {
+		// Too much is queued already, or the room has just left memory,
+		// being empty.
+		r.backlog.Add(-size)
 		r.hub.meters.dropped.Inc()
 	}
+}
+
+// size is what a message counts in the room's backlog.
+func (o *outgoing) size() int64 { return int64(len(o.Content) + frameOverhead) }
+
+// overloaded refuses messages while the room has too many that its members have
+// not been sent yet: a log takes far more than a large room's fan-out.
+func (r *Room) overloaded() *proto.Error {
+	if r.backlog.Load() < maxBacklog {
+		return nil
+	}
+	err := proto.ErrOverloaded.With("room %q has more messages on their way than it can send to its members", r.name)
+	err.RetryAfter = backlogRetry
+	return err
 }
 
 // append gives a message to the log. The room stays in memory until the log
@@ -154,6 +171,10 @@ func (r *Room) publishTransient(o *outgoing) {
 func (r *Room) append(o *outgoing) {
 	if o.direct {
 		r.appendDirect(o)
+		return
+	}
+	if err := r.overloaded(); err != nil {
+		r.refuse(o, err)
 		return
 	}
 	if !r.beginAppend() {
@@ -165,11 +186,14 @@ func (r *Room) append(o *outgoing) {
 		o.Settings = r.settings.Load().marshal()
 	}
 	o.Origin = o
+	size := o.size() // o belongs to the log afterwards
+	r.backlog.Add(size)
 	err := r.stream.Append(&o.Publish)
 	if err == nil {
 		r.hub.meters.published.Inc()
 		return
 	}
+	r.backlog.Add(-size)
 	r.endAppend()
 	if o.Settings != nil {
 		o.Settings = nil

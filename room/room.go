@@ -25,6 +25,7 @@ type Room struct {
 	head     atomic.Uint64 // offset of the last message that left the queue
 	headTime atomic.Int64  // its time, µs
 	touched  atomic.Int64  // when something last happened, Unix ms
+	backlog  atomic.Int64  // bytes of messages between the append and the fan-out
 	held     atomic.Int64  // publishes that the queue or the keys hold back
 	settings atomic.Pointer[Settings]
 	unsaved  atomic.Bool // settings that the next publish stores

@@ -561,3 +561,40 @@ func TestAcksAreChecked(t *testing.T) {
 		}
 	})
 }
+
+// gate is a Member that holds the room's worker until it is opened.
+type gate struct {
+	counter
+	open chan struct{}
+}
+
+func (g *gate) Deliver(b []byte) bool {
+	<-g.open
+	return g.counter.Deliver(b)
+}
+
+func TestARoomsBacklogIsBounded(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		g := &gate{counter: counter{codec: testCodec, name: "slow"}, open: make(chan struct{})}
+		h.hub.Join(NewMembership(g, "r"), h.namespace("r"), JoinRequest{MayCreate: true})
+		ana := h.client("ana")
+		ana.bound = 1 << 30
+		content := `"` + strings.Repeat("x", 60<<10) + `"`
+		const sent = 2 * maxBacklog / (60 << 10)
+		for i := range sent {
+			h.publish(ana, nil, "r", fmt.Sprint(i), content)
+			synctest.Wait()
+		}
+		events := ana.read(t)
+		refused := first(t, events, "error")
+		if refused.Code != "overloaded" || len(events) < sent/3 || len(events) > 2*sent/3 {
+			t.Errorf("%d of %d refused, first %+v", len(events), sent, refused)
+		}
+		close(g.open)
+		if got := len(offsets(ana.readAll(t), "ack")); got != sent-len(events) {
+			t.Errorf("%d acks", got)
+		}
+		h.publish(ana, nil, "r", "", "1")
+		first(t, ana.readAll(t), "ack")
+	})
+}

@@ -184,9 +184,6 @@ func (s *Session) join(cmd *proto.Command) *proto.Error {
 			return err
 		}
 	}
-	if cmd.Since.Kind == proto.SinceLast && cmd.Since.Last > s.manager.Limits.Replay {
-		return proto.ErrInvalidField.With("field \"since.last\" is %d; a join replays at most %d", cmd.Since.Last, s.manager.Limits.Replay)
-	}
 	req := room.JoinRequest{
 		ID: string(cmd.ID), Since: cmd.Since, Echo: cmd.Echo, MayCreate: s.identity.Allows(auth.RightCreate, name),
 	}
