@@ -18,6 +18,7 @@ var (
 
 	vectorPlain = proto.Message{From: "ada", Content: []byte(`{"text":"hi"}`)}
 	vectorKeyed = proto.Message{From: "bob", Key: "k-1", Kind: proto.KindBytes, Content: []byte{0, 1, 0xff}}
+	vectorTo    = proto.Message{From: "ada", To: "user:bob", Content: []byte("1")}
 	vectorTail  = uint64(0x0123456789abcdef)
 
 	vectorMeta = meta{
@@ -48,11 +49,13 @@ func TestVectors(t *testing.T) {
 		{"message key", appendMessageKey(nil, vectorKey)},
 		{"message record, JSON", appendRecord(nil, &vectorPlain, vectorTail)},
 		{"message record, bytes with a key", appendRecord(nil, &vectorKeyed, vectorTail)},
+		{"message record with an addressee", appendRecord(nil, &vectorTo, vectorTail)},
 		{"room record, settings and two epochs", appendMeta(nil, &vectorMeta)},
 		{"room record, clean", appendMeta(nil, &vectorCleanMeta)},
 		{"store record", appendState(nil, vectorState)},
 		{"class record", appendClass(nil, vectorClass)},
 		{"namespace record", appendNamespace(nil, 3)},
+		{"receipt key of ada in room 7", appendReceiptKey(nil, 7, "ada")},
 		{"room key of lobby", appendRoomKey(nil, "lobby")},
 	} {
 		line := "| " + v.name + " | `" + hex.EncodeToString(v.b) + "` |"
@@ -67,7 +70,7 @@ func TestRecordRoundTrip(t *testing.T) {
 		{},
 		vectorPlain,
 		vectorKeyed,
-		{From: "ada", To: "user:bob", Content: []byte("1")},
+		vectorTo,
 		{From: "ada", To: "user:bob", Key: "k", Kind: proto.KindBytes},
 		{From: strings.Repeat("a", 128), Key: strings.Repeat("k", 64), Content: bytes.Repeat([]byte("x"), 64<<10)},
 		{From: "ada", Content: []byte{}},
@@ -145,13 +148,14 @@ func TestKeyOrder(t *testing.T) {
 func FuzzDecodeRecord(f *testing.F) {
 	f.Add(appendRecord(nil, &vectorPlain, vectorTail))
 	f.Add(appendRecord(nil, &vectorKeyed, vectorTail))
+	f.Add(appendRecord(nil, &vectorTo, vectorTail))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := decodeRecord(b)
 		if err != nil {
 			return
 		}
-		m := proto.Message{From: string(r.author), Key: string(r.key), Kind: r.kind, Content: r.content}
+		m := proto.Message{From: string(r.author), Key: string(r.key), To: string(r.to), Kind: r.kind, Content: r.content}
 		if again := appendRecord(nil, &m, r.tail); !bytes.Equal(again, b) {
 			t.Fatalf("%x became %x", b, again)
 		}

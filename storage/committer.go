@@ -156,6 +156,7 @@ func (c *committer) group(ops []op) *flight {
 			r.idling = true
 			continue
 		}
+		o.pub.Time = 0 // plan or appendMessage gives it
 		r.count++
 		f.messages++
 		f.bytes += queueBytes(o.pub)

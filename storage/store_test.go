@@ -208,9 +208,13 @@ func TestSweep(t *testing.T) {
 	old := join(t, s, "old")
 	old.send("1")
 	before := old.Head()
+	receipts := []proto.Receipt{{Room: "old", User: "ada", Offset: 1}, {Room: "old", User: "bob", Offset: 1}, {Room: "open", User: "ada", Offset: 1}}
 	old.Close()
 	open := join(t, s, "open")
 	open.send("1")
+	if err := s.SaveReceipts(receipts); err != nil {
+		t.Fatal(err)
+	}
 	hosted := join(t, s, "hosted")
 	p := publish("x")
 	p.Settings = []byte("host")
@@ -239,6 +243,14 @@ func TestSweep(t *testing.T) {
 	s.expire()
 	if n := sweep(); n != 1 {
 		t.Fatalf("%d rooms were removed, want 1", n)
+	}
+	for _, r := range receipts {
+		id := map[string]uint64{"old": old.id, "open": open.id}[r.Room]
+		got, err := s.receipt(appendReceiptKey(nil, id, r.User))
+		want := map[string]uint64{"old": 0, "open": 1}[r.Room]
+		if err != nil || got != want {
+			t.Fatalf("the receipt of %s in %s is %d, %v, want %d", r.User, r.Room, got, err, want)
+		}
 	}
 	if h := join(t, s, "old").Head(); h.Offset != 0 || h.Epoch == before.Epoch {
 		t.Fatalf("the room that ended has head %+v, it was %+v", h, before)

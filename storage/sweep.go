@@ -88,7 +88,7 @@ func (s *Store) ended(m *meta) bool {
 	return true
 }
 
-// removeRoom removes a room's record if the room is not open and its log has
+// removeRoom removes a room's record and receipts if the room is not open and its log has
 // still ended. Nobody can wake it meanwhile.
 func (s *Store) removeRoom(name string) (gone bool, err error) {
 	guard := &Room{store: s, name: name, forgotten: make(chan struct{}), closed: true}
@@ -105,5 +105,28 @@ func (s *Store) removeRoom(name string) (gone bool, err error) {
 	if err != nil || !s.ended(m) {
 		return false, err
 	}
-	return true, s.db.Delete(key, pebble.NoSync)
+	batch := s.db.NewBatch()
+	err = errors.Join(s.removeReceipts(batch, m.room), batch.Delete(key, nil))
+	if err != nil {
+		return false, errors.Join(err, batch.Close())
+	}
+	return true, errors.Join(s.db.Apply(batch, pebble.NoSync), batch.Close())
+}
+
+// removeReceipts adds the removal of a room's receipts to the batch.
+func (s *Store) removeReceipts(batch *pebble.Batch, room uint64) (err error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{
+		LowerBound: appendReceiptKey(nil, room, ""),
+		UpperBound: appendReceiptKey(nil, room+1, ""),
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for ok := it.First(); ok; ok = it.Next() {
+		if err := batch.Delete(it.Key(), nil); err != nil {
+			return err
+		}
+	}
+	return it.Error()
 }
