@@ -3,7 +3,9 @@ package proto_test
 import (
 	"encoding/hex"
 	"runtime"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/thronghq/throng/internal/bintest"
@@ -308,4 +310,28 @@ func TestBinaryDeclaredLengthsAllocateNothing(t *testing.T) {
 	if n := (after.TotalAlloc - before.TotalAlloc) / runs; n > 4<<10 { // the error itself
 		t.Errorf("%d bytes for a frame of %d", n, len(frame))
 	}
+}
+
+// One codec serves all connections at once.
+func TestBinaryIsSafeForConcurrentUse(t *testing.T) {
+	codec := newBinary()
+	var wg sync.WaitGroup
+	for worker := range 8 {
+		wg.Go(func() {
+			var cmd proto.Command
+			content := strings.Repeat(strconv.Itoa(worker+1), 50)
+			frame := frameOf(t, "04 03("+content+") 07(a) 11("+content+")")
+			for range 200 {
+				if err := codec.Decode(frame, &cmd); err != nil {
+					t.Error(err)
+					return
+				}
+				if string(cmd.ID) != content || string(cmd.Content) != content {
+					t.Errorf("worker %d got id %q and content %q", worker, cmd.ID, cmd.Content)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
