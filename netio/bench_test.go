@@ -2,9 +2,15 @@ package netio
 
 import (
 	"bytes"
+	"errors"
+	"io"
+	"net"
 	"net/netip"
 	"runtime"
+	"strings"
+	"syscall"
 	"testing"
+	"unsafe"
 
 	"github.com/cloudwego/netpoll"
 	"github.com/gobwas/ws"
@@ -107,17 +113,29 @@ func TestHotPathAllocations(t *testing.T) {
 	}
 }
 
-// BenchmarkDeliver is one delivery of 200 bytes to an idle connection.
+// BenchmarkDeliver is one delivery of 200 bytes to an idle connection, beside
+// the bare system call.
 func BenchmarkDeliver(b *testing.B) {
 	c, other := bare(b, &silentHandler{})
 	frame, buf := AppendFrame(nil, ws.OpText, make([]byte, 200)), make([]byte, 64<<10)
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		c.Deliver(frame)
-		if i%64 == 63 {
-			drainTo(other, buf)
-		}
+	run := func(name string, send func()) {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				send()
+				if i%64 == 63 {
+					drainTo(other, buf)
+				}
+			}
+		})
 	}
+	run("netio", func() { c.Deliver(frame) })
+	run("sendto", func() {
+		if _, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(c.fd),
+			uintptr(unsafe.Pointer(&frame[0])), uintptr(len(frame)), sendFlags, 0, 0); errno != 0 {
+			b.Fatal(errno)
+		}
+	})
 }
 
 // BenchmarkRead is the parsing and echoing of reads with 1 and 16 frames,
@@ -198,4 +216,75 @@ func liveHeap() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
+}
+
+// BenchmarkEcho is a message there and back over loopback, client included, on
+// each poller.
+func BenchmarkEcho(b *testing.B) {
+	for _, p := range []struct {
+		name string
+		open func() (poller, error)
+	}{{"netpoll", newNetpoll}, {"epoll", newEpoll}} {
+		b.Run(p.name, func(b *testing.B) {
+			s, err := Listen(Options{Listen: []string{"127.0.0.1:0"}, Handler: echo{}, Pollers: 1, newPoller: p.open})
+			if err != nil {
+				b.Fatal(err)
+			}
+			served := make(chan error, 1)
+			go func() { served <- s.Serve() }()
+			conn, err := net.Dial("tcp", s.Addrs()[0].String())
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := conn.Write([]byte(upgradeRequest("/ws"))); err != nil {
+				b.Fatal(err)
+			}
+			buf, frame := make([]byte, 4096), clientFrame(text, make([]byte, 100))
+			if _, err := conn.Read(buf); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := conn.Write(frame); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := io.ReadFull(conn, buf[:len(frame)-4]); err != nil {
+					b.Fatal(err)
+				}
+			}
+			_ = conn.Close()
+			if err := errors.Join(s.Shutdown(b.Context()), <-served); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}
+
+// BenchmarkHandshake is the parsing and answering of an upgrade that a browser
+// sends, without sockets: all of it, and the part of gobwas/ws alone.
+func BenchmarkHandshake(b *testing.B) {
+	request := []byte(upgradeRequest("/ws?token=abc", "Origin: https://example.org", "User-Agent: "+strings.Repeat("x", 120),
+		"Accept-Language: en", "Cache-Control: no-cache", "Sec-WebSocket-Extensions: permessage-deflate", "Sec-WebSocket-Protocol: a, b"))
+	limits := proto.DefaultLimits()
+	b.Run("all", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			h := parseHead(request[:findHead(request, 0)])
+			_, key, err := h.check(&limits, longestLine(request))
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := upgradeAnswer(key, "a"); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("answer", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := upgradeAnswer(testKey, "a"); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

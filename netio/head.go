@@ -41,7 +41,7 @@ func findHead(b []byte, from int) int {
 // each line, no folding, no space before a colon, no control characters.
 func parseHead(b []byte) *head {
 	text := string(b)
-	h := &head{}
+	h := &head{lines: make([]header, 0, 16)}
 	line, text, _ := strings.Cut(text, "\n")
 	line, ok := strings.CutSuffix(line, "\r")
 	if !ok {
@@ -108,9 +108,14 @@ func (h *head) list(name string) []string {
 
 // has reports whether the header's list has the token, in any case.
 func (h *head) has(name, token string) bool {
-	for _, e := range h.list(name) {
-		if strings.EqualFold(e, token) {
-			return true
+	for _, l := range h.lines {
+		if !strings.EqualFold(l.name, name) {
+			continue
+		}
+		for e := range strings.SplitSeq(l.value, ",") {
+			if strings.EqualFold(strings.Trim(e, " \t"), token) {
+				return true
+			}
 		}
 	}
 	return false
