@@ -81,9 +81,11 @@ func (v *binaryValue) isText() bool { return v.start > 0 }
 
 var binaryFramePool = sync.Pool{New: func() any { return new(binaryFrame) }}
 
-// release gives the frame back to the pool, without a hold on the payload.
+// release gives the frame back to the pool, without a hold on the payload, and
+// with nothing of it for the next one.
 func (f *binaryFrame) release() {
 	f.payload = nil
+	clear(f.values[:])
 	binaryFramePool.Put(f)
 }
 

@@ -139,6 +139,7 @@ func TestBinaryDecodeErrors(t *testing.T) {
 		{"06 05(a) 0c 01", proto.ErrInvalidField, `field "epoch" is missing`},
 		{"06 05(a) 19(e)", proto.ErrInvalidField, `field "offset" is missing`},
 		{"06 05(a) 19(e) 0d(1)", proto.ErrInvalidField, `field "offset" is "1"; an integer`},
+		{"08", proto.ErrInvalidField, `field "status" is missing`},
 		{"08 27(asleep)", proto.ErrInvalidField, `field "status" is "asleep"; "online", "away" or "busy"`},
 		{"09 05(a)", proto.ErrInvalidField, `asks for 0 actions; exactly one of`},
 		{"09 05(a) 51(u) 53(u)", proto.ErrInvalidField, `asks for 2 actions`},

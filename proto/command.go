@@ -162,6 +162,9 @@ func (v *values) history() {
 
 func (v *values) status() {
 	v.cmd.Status = v.required(fieldStatus, 0, maxDeviceText)
+	if v.err != nil {
+		return
+	}
 	switch string(v.cmd.Status) {
 	case "online", "away", "busy":
 	default:
