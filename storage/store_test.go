@@ -327,9 +327,15 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 	}
 }
 
+// stacks returns the stacks of all goroutines; stores that were made to fail
+// leave many.
 func stacks() string {
-	b := make([]byte, 4<<20)
-	return string(b[:runtime.Stack(b, true)])
+	for size := 1 << 20; ; size *= 2 {
+		b := make([]byte, size)
+		if n := runtime.Stack(b, true); n < size {
+			return string(b[:n])
+		}
+	}
 }
 
 // TestAppendAllocates holds the path of a message, from Append to its sink, to
