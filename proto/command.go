@@ -213,10 +213,16 @@ func (v *values) host() {
 	}
 }
 
-// room returns a required field that names a room.
+// room returns a required field that names a room. Its length is CheckRoomName's
+// to judge, as an inbox's name may be longer than others.
 func (v *values) room(f field) []byte {
-	name := v.required(f, 1, MaxRoomName)
-	if v.err != nil {
+	if !v.has(f) {
+		v.missing(f, textOf(1, MaxRoomName))
+		return nil
+	}
+	name, ok := v.from.text(f, v.cmd)
+	if !ok || len(name) == 0 {
+		v.wrong(f, textOf(1, MaxRoomName))
 		return nil
 	}
 	// CheckRoomName only looks at the name while it runs.

@@ -109,6 +109,9 @@ func commandTests() []commandTest {
 		{"longest names", `{"type":"leave","id":"` + strings.Repeat("i", 64) + `","room":"` + strings.Repeat("é", 64) + `"}`, proto.Command{
 			Type: proto.CmdLeave, ID: []byte(strings.Repeat("i", 64)), Room: []byte(strings.Repeat("é", 64)),
 		}},
+		{"the longest inbox", `{"type":"leave","room":"user:` + strings.Repeat("x", 128) + `"}`, proto.Command{
+			Type: proto.CmdLeave, Room: []byte("user:" + strings.Repeat("x", 128)),
+		}},
 		{"deepest content", message(strings.Repeat("[", 63) + strings.Repeat("]", 63)), proto.Command{
 			Type: proto.CmdMessage, Room: []byte("a"), Content: []byte(strings.Repeat("[", 63) + strings.Repeat("]", 63)),
 		}},
@@ -239,7 +242,7 @@ func TestDecodeErrors(t *testing.T) {
 		{`{"type":"leave"}`, proto.ErrInvalidField, `field "room" is missing; a string of 1 to 128 bytes is expected`},
 		{`{"type":"leave","room":["a"]}`, proto.ErrInvalidField, `field "room" is ["a"]; a string`},
 		{`{"type":"leave","room":""}`, proto.ErrInvalidField, `field "room" is ""`},
-		{`{"type":"leave","room":"` + long + `"}`, proto.ErrInvalidField, `field "room" is "xxx`},
+		{`{"type":"leave","room":"` + long + `"}`, proto.ErrInvalidField, `field "room" has 129 bytes; a room's name has 1 to 128`},
 		{`{"type":"leave","room":"a\u0007"}`, proto.ErrInvalidField, `field "room" holds a control character at byte 1`},
 		{`{"type":"auth"}`, proto.ErrInvalidField, `field "token" is missing`},
 		{`{"type":"auth","token":{"secret":"s3cr3t"}}`, proto.ErrInvalidField, `field "token" is not one; a string of 1 to 4096 bytes is expected`},
