@@ -119,10 +119,7 @@ func (s *Session) auth(cmd *proto.Command) *proto.Error {
 		s.identity = id
 	}
 	if len(cmd.DeviceType) > 0 || len(cmd.DeviceOS) > 0 {
-		if s.details == nil {
-			s.details = &details{id: newSessionID()}
-		}
-		s.details.deviceType, s.details.deviceOS = string(cmd.DeviceType), string(cmd.DeviceOS)
+		s.device = &device{kind: string(cmd.DeviceType), os: string(cmd.DeviceOS)}
 	}
 	s.conn.SetDeadline(id.Expires)
 	s.sendSession(cmd.ID)

@@ -1,8 +1,6 @@
 package session
 
 import (
-	"crypto/rand"
-	"encoding/base64"
 	"log/slog"
 	"net/url"
 	"slices"
@@ -156,11 +154,4 @@ func (m *Manager) verify(token []byte) (*auth.Identity, *proto.Error) {
 		return nil, proto.ErrInvalidToken.With("the token has %d bytes; it may have %d", len(token), m.Limits.TokenBytes)
 	}
 	return m.Verifier.Verify(token)
-}
-
-// newSessionID returns 128 random bits as text.
-func newSessionID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process instead
-	return base64.RawURLEncoding.EncodeToString(b[:])
 }

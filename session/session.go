@@ -1,6 +1,8 @@
 package session
 
 import (
+	"crypto/rand"
+	"encoding/base64"
 	"slices"
 	"strings"
 	"sync"
@@ -42,7 +44,8 @@ type Session struct {
 	// may be read by all from then on.
 	identity *auth.Identity // nil until authenticated
 	userID   string
-	details  *details // nil until somebody asks
+	id       [16]byte // told to the client, authorises nothing
+	device   *device  // nil until the client says
 	invalid  int      // invalid frames in a row
 	over     bool     // closed by this side: what still arrives is not looked at
 
@@ -52,12 +55,8 @@ type Session struct {
 	places []place // by the room's name
 }
 
-// details is what only the session event tells.
-type details struct {
-	id         string
-	deviceType string
-	deviceOS   string
-}
+// device is what the client says of itself.
+type device struct{ kind, os string }
 
 // place is a room that the connection has joined or is joining.
 type place struct {
@@ -70,6 +69,7 @@ func (s *Session) Open(c Conn) {
 	now := s.manager.Now()
 	s.conn = c
 	s.connectedAt = now.UnixMilli()
+	_, _ = rand.Read(s.id[:]) // never fails: crypto/rand ends the process instead
 	s.manager.meters.sessions.Inc()
 	if s.identity == nil {
 		c.SetDeadline(now.Add(s.manager.Limits.AuthTimeout))
@@ -173,16 +173,12 @@ func (s *Session) admit(id *auth.Identity) {
 }
 
 func (s *Session) sendSession(id []byte) {
-	if s.details == nil {
-		s.details = &details{id: newSessionID()}
+	info := &proto.SessionInfo{
+		SessionID: base64.RawURLEncoding.EncodeToString(s.id[:]), UserID: s.userID, ConnectedAt: s.connectedAt,
+		Status: "online", Heartbeat: s.manager.Heartbeat, Limits: &s.manager.Limits,
 	}
-	s.Send(&proto.Event{
-		Type: proto.EvSession,
-		ID:   id,
-		Session: &proto.SessionInfo{
-			SessionID: s.details.id, UserID: s.userID, ConnectedAt: s.connectedAt, Status: "online",
-			DeviceType: s.details.deviceType, DeviceOS: s.details.deviceOS,
-			Heartbeat: s.manager.Heartbeat, Limits: &s.manager.Limits,
-		},
-	})
+	if s.device != nil {
+		info.DeviceType, info.DeviceOS = s.device.kind, s.device.os
+	}
+	s.Send(&proto.Event{Type: proto.EvSession, ID: id, Session: info})
 }

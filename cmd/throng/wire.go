@@ -98,6 +98,9 @@ func (n *node) ready() *proto.Error {
 // run waits for the end and brings it about.
 func (n *node) run(ctx context.Context) error {
 	n.notify(ctx, systemd.Ready)
+	trimCtx, stopTrim := context.WithCancel(ctx)
+	defer stopTrim()
+	go trimHeap(trimCtx)
 	select {
 	case err := <-n.failed:
 		// Nothing can be acknowledged any more, and the store cannot be
