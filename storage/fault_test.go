@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -337,4 +338,53 @@ func TestHole(t *testing.T) {
 		t.Error("the errors were not counted")
 	}
 	mustClose(t, s)
+}
+
+// TestFlushFails fails every table that is written for a while: the store goes
+// on, counts, logs little, and flushes when it can.
+func TestFlushFails(t *testing.T) {
+	var broken atomic.Bool
+	var failures atomic.Int64
+	o := testOptions(errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if broken.Load() && op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, ".sst") {
+			if failures.Add(1) == 200 {
+				broken.Store(false)
+			}
+			return errorfs.ErrInjected
+		}
+		return nil
+	})), newClock())
+	var logged lineCounter
+	o.Logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelError}))
+	s := mustOpen(t, o)
+	m := join(t, s, "a")
+	m.send(numbered(1, 10)...)
+	broken.Store(true)
+	flushed, err := s.db.AsyncFlush()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for broken.Load() {
+		m.send("x")
+	}
+	<-flushed
+	if s.Healthy() != nil {
+		t.Fatal(s.Healthy())
+	}
+	if n := s.tele.backgroundErrors.Get(); n != 200 {
+		t.Errorf("%d of 200 failures were counted", n)
+	}
+	if n := logged.n.Load(); n == 0 || n > 100 {
+		t.Errorf("%d lines were logged for 200 failures", n)
+	}
+	wantOffsets(t, "the history", m.read(proto.Range{}), upTo(m.First(), m.Head().Offset))
+	mustClose(t, s)
+}
+
+// lineCounter counts writes.
+type lineCounter struct{ n atomic.Int64 }
+
+func (c *lineCounter) Write(b []byte) (int, error) {
+	c.n.Add(1)
+	return len(b), nil
 }

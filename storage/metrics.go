@@ -31,6 +31,8 @@ type telemetry struct {
 
 	freeBytes, diskBytes, l0Files, debtBytes atomic.Uint64
 
+	backgroundLogged atomic.Int64 // the second in which a background error was logged last
+
 	set    *metrics.Set
 	gauges []string
 }

@@ -54,9 +54,14 @@ func (s *Store) pebbleOptions(memTable uint64) *pebble.Options {
 }
 
 // onBackgroundError hears of failed flushes and compactions, which Pebble
-// retries. A full disk shows here when it fills faster than it is watched.
+// retries at once, for as long as it takes. All are counted, and one a second is
+// logged. A full disk shows here when it fills faster than it is watched.
 func (s *Store) onBackgroundError(err error) {
 	s.tele.backgroundErrors.Inc()
+	now := time.Now().Unix()
+	if s.tele.backgroundLogged.Swap(now) == now {
+		return
+	}
 	s.log.Error("background work of the store failed and is retried", slog.String("error", err.Error()))
 	s.space.sample()
 }
