@@ -50,6 +50,18 @@ test: tools lint ## everything: the race detector, fuzzing, the browser, kill -9
 tools:
 	.ci/tools
 
+# What make bench writes; a quick run leaves the published results alone.
+RESULTS := $(if $(QUICK),bin/results,bench/results)
+
+bin/floor: bench/floor/floor.c
+	@mkdir -p bin
+	gcc -std=gnu11 -O2 -Wall -Wextra -o $@ $<
+
+.PHONY: bench
+bench: build bin/floor ## measure throng beside C programs, about 8 minutes; QUICK=1: a rough run
+	go run ./bench/compare --out $(RESULTS) $(if $(QUICK),--quick)
+	cd bench/plot && go run . '$(CURDIR)/$(RESULTS)'
+
 .PHONY: install
 install: build ## install binary, unit and configuration (PREFIX, DESTDIR); as root it creates the user
 	install -D -m 755 bin/throng '$(DESTDIR)$(PREFIX)/bin/throng'

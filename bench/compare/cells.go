@@ -1,0 +1,95 @@
+package main
+
+import (
+	"strconv"
+)
+
+// cell is one comparison: its sides take turns.
+type cell struct {
+	name   string
+	rounds int
+	sides  []side
+}
+
+// side is one way of doing a cell's job.
+type side struct {
+	name   string
+	server serverKind
+	args   []string // of throng bench
+}
+
+// serverKind is what is measured.
+type serverKind int
+
+const (
+	noServer   serverKind = iota // the generator measures itself
+	throng                       // throng serve --dev
+	floorOne                     // one send for each member and message
+	floorBatch                   // one send for each member and all that waits
+)
+
+// The names of the cells and sides, by which figures are found.
+const (
+	cellConn    = "connections"
+	cellOne     = "fan-out, one at a time"
+	cellFour    = "fan-out, four outstanding"
+	cellSlow    = "slow readers"
+	cellEcho    = "echo"
+	cellHistory = "history"
+	cellAppend  = "append"
+
+	sideThrong  = "throng"
+	sideBinary  = "throng, binary"
+	sideFloor   = "floor, one by one"
+	sideBatch   = "floor, batched"
+	sideSlow    = "10% never read"
+	sideAllRead = "all read"
+	sideAsync   = "async"
+	sideSync    = "sync"
+)
+
+func cells(p plan) []cell {
+	timed := []string{"--duration", p.Duration.String(), "--warmup", p.Warmup.String()}
+	with := func(command, codec string, more ...string) []string {
+		return append([]string{command, "--codec", codec}, more...)
+	}
+	members := func(n int, more ...string) []string {
+		return append(append([]string{"--members", strconv.Itoa(n), "--size", "128"}, timed...), more...)
+	}
+	conns := []string{"--connections", strconv.Itoa(p.Connections), "--rooms", strconv.Itoa(p.Rooms), "--size", "128"}
+	echo := append([]string{"--connections", "100", "--size", "128"}, timed...)
+	// A publisher that is never held up keeps this many messages under way.
+	const fullSpeed = "64"
+
+	return []cell{
+		{cellConn, 1 + p.Rounds/3, []side{
+			{sideThrong, throng, with("conn", "json", conns...)},
+			{sideFloor, floorOne, with("conn", "floor", conns...)},
+		}},
+		{cellOne, p.Rounds, []side{
+			{sideThrong, throng, with("fanout", "json", members(p.Members)...)},
+			{sideFloor, floorOne, with("fanout", "floor", members(p.Members)...)},
+		}},
+		{cellFour, p.Rounds, []side{
+			{sideThrong, throng, with("fanout", "json", members(p.Members, "--outstanding", "4")...)},
+			{sideFloor, floorOne, with("fanout", "floor", members(p.Members, "--outstanding", "4")...)},
+			{sideBatch, floorBatch, with("fanout", "floor", members(p.Members, "--outstanding", "4")...)},
+			{sideBinary, throng, with("fanout", "binary", members(p.Members, "--outstanding", "4")...)},
+		}},
+		{cellSlow, p.Rounds, []side{
+			{sideSlow, throng, with("fanout", "json", members(p.Members, "--outstanding", fullSpeed, "--slow-readers", "10")...)},
+			{sideAllRead, throng, with("fanout", "json", members(p.Members-p.Members/10, "--outstanding", fullSpeed)...)},
+		}},
+		{cellEcho, p.Rounds, []side{
+			{sideThrong, throng, with("echo", "echo", echo...)},
+			{sideFloor, floorOne, with("echo", "echo", echo...)},
+		}},
+		{cellHistory, 1, []side{
+			{sideThrong, throng, with("history", "json", "--duration", p.Duration.String())},
+		}},
+		{cellAppend, p.Rounds, []side{
+			{sideAsync, noServer, []string{"append", "--rooms", "1000", "--size", "128", "--messages", strconv.FormatUint(p.Messages, 10), "--durability", "async"}},
+			{sideSync, noServer, []string{"append", "--rooms", "1000", "--size", "128", "--messages", strconv.FormatUint(p.Messages, 10), "--durability", "sync"}},
+		}},
+	}
+}

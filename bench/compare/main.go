@@ -1,0 +1,76 @@
+// Command compare runs throng and the C floors side by side and writes what it
+// measured to a directory: every run as throng bench printed it, a table with
+// the figures that the project wants to reach, and what it takes to plot them.
+//
+// The server has one core to itself and the generator another. Runs alternate,
+// so that what else the machine does falls on both sides, and each run has a
+// fresh server. A figure is the median over the rounds; a ratio is taken within
+// a round.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// plan is what to run.
+type plan struct {
+	Throng string // the binaries
+	Floor  string
+	Out    string // the results' directory
+
+	Rounds      int
+	Duration    time.Duration
+	Warmup      time.Duration
+	Members     int
+	Connections int
+	Rooms       int
+	Messages    uint64 // append
+}
+
+func main() {
+	p := plan{Throng: "bin/throng", Floor: "bin/floor", Out: "bench/results"}
+	set := pflag.NewFlagSet("compare", pflag.ExitOnError)
+	set.StringVar(&p.Throng, "throng", p.Throng, "throng's binary")
+	set.StringVar(&p.Floor, "floor", p.Floor, "the floor's binary")
+	set.StringVar(&p.Out, "out", p.Out, "where the results are written")
+	quick := set.Bool("quick", false, "few short runs, to try things out")
+	_ = set.Parse(os.Args[1:]) // exits
+
+	p.Rounds, p.Duration, p.Warmup, p.Members, p.Connections, p.Rooms, p.Messages = 5, 4*time.Second, time.Second, 5000, 15_000, 1500, 3_000_000
+	if *quick {
+		p.Rounds, p.Duration, p.Warmup, p.Messages = 2, 1500*time.Millisecond, 300*time.Millisecond, 500_000
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if err := compare(ctx, p); err != nil {
+		fmt.Fprintf(os.Stderr, "compare: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func compare(ctx context.Context, p plan) error {
+	if runtime.NumCPU() < 2 {
+		return errors.New("two cores are needed: one for the server and one for the generator")
+	}
+	r := &runner{plan: p}
+	for _, c := range cells(p) {
+		if err := r.runCell(ctx, c); err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+	}
+	report := r.report()
+	if err := report.write(p.Out); err != nil {
+		return err
+	}
+	fmt.Print(report.table())
+	return nil
+}
