@@ -43,7 +43,7 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 		return err
 	}
 	failed := make(chan error, 1)
-	store, err := openStore(cfg, log, set, func(err error) { failed <- err })
+	store, err := openStore(cfg, log, set, failed)
 	if err != nil {
 		return err
 	}
@@ -176,17 +176,34 @@ func codecs(cfg *config.Config) []proto.Codec {
 	return []proto.Codec{proto.NewJSON(&cfg.Limits), proto.NewBinary(&cfg.Limits)}
 }
 
-func openStore(cfg *config.Config, log *slog.Logger, set *metrics.Set, fatal func(error)) (*storage.Store, error) {
+// openStore opens the store, which sends to failed once it can no longer write.
+// That may happen before it is open, and then it never is.
+func openStore(cfg *config.Config, log *slog.Logger, set *metrics.Set, failed chan error) (*storage.Store, error) {
 	var durable []proto.Namespace
 	for _, ns := range namespaces(cfg) {
 		if ns.Durability != proto.Memory {
 			durable = append(durable, ns)
 		}
 	}
-	return storage.Open(filepath.Join(cfg.DataDir, "store"), storage.Options{
-		Namespaces: durable, Logger: log, Metrics: set, CacheBytes: int64(cfg.Storage.Cache),
-		SyncInterval: cfg.Storage.SyncInterval, MinFree: uint64(cfg.Storage.MinFree), Fatal: fatal,
-	})
+	type opened struct {
+		store *storage.Store
+		err   error
+	}
+	done := make(chan opened, 1)
+	go func() {
+		store, err := storage.Open(filepath.Join(cfg.DataDir, "store"), storage.Options{
+			Namespaces: durable, Logger: log, Metrics: set, CacheBytes: int64(cfg.Storage.Cache),
+			SyncInterval: cfg.Storage.SyncInterval, MinFree: uint64(cfg.Storage.MinFree),
+			Fatal: func(err error) { failed <- err },
+		})
+		done <- opened{store, err}
+	}()
+	select {
+	case o := <-done:
+		return o.store, o.err
+	case err := <-failed:
+		return nil, err
+	}
 }
 
 // namespaces are the configured ones and the users' inboxes.

@@ -75,7 +75,7 @@ type Net struct {
 type Storage struct {
 	SyncInterval time.Duration // between the syncs of async rooms
 	Cache        int           // bytes
-	MinFree      int           // bytes of free space below which publishing is refused
+	MinFree      int           // bytes of free space below which publishing is refused; 0 for the store's own bound
 }
 
 // The formats of Log.Format.
@@ -100,7 +100,6 @@ func Default() *Config {
 		Storage: Storage{
 			SyncInterval: 5 * time.Millisecond,
 			Cache:        128 << 20,
-			MinFree:      256 << 20,
 		},
 		Limits:     proto.DefaultLimits(),
 		Namespaces: []proto.Namespace{proto.NewNamespace(proto.DefaultNamespace)},

@@ -63,7 +63,7 @@ func keys(c *Config) []key {
 		{name: "net.send_buffer", value: sizeValue{&c.Net.SendBuffer, 4 * kib, 16 * mib}, help: "the kernel's send buffer of a WebSocket (SO_SNDBUF, which Linux doubles); bounds what a stalled client holds"},
 		{name: "storage.sync_interval", value: durationValue{&c.Storage.SyncInterval, time.Millisecond, time.Second}, help: "how often messages of async rooms are made durable: about what a crash can lose"},
 		{name: "storage.cache", value: sizeValue{&c.Storage.Cache, mib, tib}, help: "memory for blocks of the history"},
-		{name: "storage.min_free", value: sizeValue{&c.Storage.MinFree, 0, 1024 * tib}, help: "publishing is refused while data_dir's file system has less free space than this; reading goes on"},
+		{name: "storage.min_free", value: sizeValue{&c.Storage.MinFree, 0, 1024 * tib}, help: "publishing is refused while data_dir's file system has less free space than this, reading goes on; 0 for what the store needs to stay safe, 12 to 192 MiB by the disk's size"},
 	}, limitKeys(&c.Limits)...)
 }
 
