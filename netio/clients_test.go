@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -107,6 +108,7 @@ func TestChurn(t *testing.T) {
 					targets = append(targets, c)
 				}
 				mu.Unlock()
+				runtime.Gosched() // as every worker that sends in a loop must
 				for _, c := range targets {
 					c.Deliver(small(1))
 					switch rand.IntN(200) {

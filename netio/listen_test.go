@@ -69,6 +69,21 @@ func TestListeners(t *testing.T) {
 	})
 }
 
+// TestAnyAddress: an address without a host takes IPv4, also with shared ports.
+func TestAnyAddress(t *testing.T) {
+	for _, listeners := range []int{1, 2} {
+		s := start(t, Options{Listen: []string{":0"}, Listeners: listeners})
+		_, port, err := net.SplitHostPort(s.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.addr = net.JoinHostPort("127.0.0.1", port)
+		if !s.tryEcho() {
+			t.Errorf("%d listeners on %v do not answer on %s", listeners, s.Addrs(), s.addr)
+		}
+	}
+}
+
 // TestExhausted: without descriptors, connections are refused and counted,
 // once a tick and listener at most; when there are some again, all is well. And
 // the same once more.
