@@ -34,6 +34,16 @@ const (
 	SlowConflate
 )
 
+// Succession says who follows a host that leaves its room.
+type Succession uint8
+
+const (
+	// NoSuccession leaves the room to its host, who may come back.
+	NoSuccession Succession = iota
+	// OldestSucceeds makes the user host who has been in the room for longest.
+	OldestSucceeds
+)
+
 // Namespace is what configuration says of all rooms that share a name's part
 // before the first colon.
 type Namespace struct {
@@ -45,7 +55,7 @@ type Namespace struct {
 	Presence    bool
 	JoinLeave   bool // member_joined and member_left are sent
 	Hosts       bool // a room's creator is its host
-	Succession  bool // the oldest member becomes host when the host leaves
+	Succession  Succession
 }
 
 // DefaultNamespace is the name of the namespace of rooms without a colon.
@@ -138,4 +148,20 @@ func (p *SlowPolicy) UnmarshalText(text []byte) error {
 		}
 	}
 	return fmt.Errorf("%q is not one of lag, close, conflate", text)
+}
+
+// String returns the name that configuration uses.
+func (s Succession) String() string {
+	return [...]string{NoSuccession: "none", OldestSucceeds: "oldest"}[s]
+}
+
+// UnmarshalText reads the name that configuration uses.
+func (s *Succession) UnmarshalText(text []byte) error {
+	for _, v := range []Succession{NoSuccession, OldestSucceeds} {
+		if v.String() == string(text) {
+			*s = v
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is not one of none, oldest", text)
 }

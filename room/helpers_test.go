@@ -435,7 +435,7 @@ func namespaces() []proto.Namespace {
 	last := proto.NewNamespace("last")
 	last.Slow = proto.SlowConflate
 	heir := proto.NewNamespace("heir")
-	heir.Hosts, heir.Succession = true, true
+	heir.Hosts, heir.Succession = true, proto.OldestSucceeds
 	quiet := proto.NewNamespace("quiet")
 	quiet.JoinLeave = false
 	return []proto.Namespace{def, mem, shut, last, heir, quiet, proto.InboxNamespace()}

@@ -85,7 +85,7 @@ func (r *Room) depart(user string, atOnce bool) {
 func (r *Room) gone(user string) {
 	delete(r.presence.users, user)
 	r.tellChange(proto.EvMemberLeft, user, nil)
-	if s := r.settings.Load(); r.ns.Succession && s.host() == user {
+	if s := r.settings.Load(); r.ns.Succession == proto.OldestSucceeds && s.host() == user {
 		r.succeed(s)
 	}
 }

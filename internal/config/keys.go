@@ -106,6 +106,7 @@ func namespaceKeys(n *proto.Namespace) []key {
 		{name: "presence", value: boolValue{&n.Presence}, help: "the room's members can be listed and counted"},
 		{name: "join_leave", value: boolValue{&n.JoinLeave}, help: "members are told who joins and leaves"},
 		{name: "hosts", value: boolValue{&n.Hosts}, help: "the user who creates a room is its host; true in default"},
+		{name: "succession", value: textValue{&n.Succession, []string{"none", "oldest"}}, help: "who becomes host when the host leaves: none lets it stay the host, oldest makes it the member who has been in the room for longest"},
 	}
 }
 

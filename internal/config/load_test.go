@@ -157,6 +157,7 @@ slow = "conflate"
 presence = false
 join_leave = false
 hosts = true
+succession = "oldest"
 [namespace.default]
 hosts = false
 durability = "sync"
@@ -164,7 +165,7 @@ durability = "sync"
 	def := proto.NewNamespace("default")
 	def.Hosts, def.Durability = false, proto.Sync
 	want := []proto.Namespace{
-		{Name: "chat", HistorySize: 5, HistoryTTL: 90 * time.Minute, Durability: proto.Memory, Slow: proto.SlowConflate, Hosts: true},
+		{Name: "chat", HistorySize: 5, HistoryTTL: 90 * time.Minute, Durability: proto.Memory, Slow: proto.SlowConflate, Hosts: true, Succession: proto.OldestSucceeds},
 		def,
 		proto.NewNamespace("zoo"),
 	}
