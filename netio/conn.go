@@ -242,7 +242,7 @@ func (c *Conn) discardOutLocked() {
 		c.loop.cork = c.loop.cork[:0]
 	}
 	if c.out != nil {
-		c.out.discard(&c.core.pool, &c.core.memory)
+		c.core.freeOutbox(c.out)
 		c.out = nil
 	}
 	c.accountOutLocked()

@@ -44,10 +44,15 @@ func TestTakenPort(t *testing.T) {
 // TestListeners: every combination of listeners and pollers serves, on port 0.
 func TestListeners(t *testing.T) {
 	onPollers(t, func(t *testing.T, open func() (poller, error)) {
+		listen := []string{"127.0.0.1:0"}
+		if ln, err := net.Listen("tcp", "[::1]:0"); err == nil { // not where IPv6 is off
+			_ = ln.Close()
+			listen = append(listen, "[::1]:0")
+		}
 		for _, n := range []struct{ listeners, pollers int }{{1, 1}, {1, 3}, {2, 2}, {3, 1}, {3, 2}} {
 			r := newRecorder()
-			s := start(t, Options{Listeners: n.listeners, Pollers: n.pollers, Handler: r, newPoller: open, Listen: []string{"127.0.0.1:0", "[::1]:0"}})
-			if len(s.Addrs()) != 2 || strings.HasSuffix(s.addr, ":0") {
+			s := start(t, Options{Listeners: n.listeners, Pollers: n.pollers, Handler: r, newPoller: open, Listen: listen})
+			if len(s.Addrs()) != len(listen) || strings.HasSuffix(s.addr, ":0") {
 				t.Errorf("addresses %v", s.Addrs())
 			}
 			var peers []*peer

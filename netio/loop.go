@@ -31,6 +31,7 @@ type core struct {
 	slots   slots
 	pool    buffers
 	readers sync.Pool // of *frameReader
+	queues  sync.Pool // of *outbox
 	memory  memory
 	stats   coreStats
 	live    liveCount
@@ -42,6 +43,20 @@ func (co *core) newReader() *frameReader {
 		return r
 	}
 	return &frameReader{pool: &co.pool}
+}
+
+// newOutbox returns an empty outbox.
+func (co *core) newOutbox() *outbox {
+	if o, ok := co.queues.Get().(*outbox); ok {
+		return o
+	}
+	return new(outbox)
+}
+
+// freeOutbox takes an outbox back, with whatever waits in it.
+func (co *core) freeOutbox(o *outbox) {
+	o.discard(&co.pool, &co.memory)
+	co.queues.Put(o)
 }
 
 // leave forgets a connection whose descriptor is closed or has been given away.
@@ -139,9 +154,10 @@ func (l *loop) release() {
 // post has the loop's goroutine do something for a connection.
 func (l *loop) post(c *Conn, kind taskKind) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.tasks = append(l.tasks, task{c, kind})
-	if len(l.tasks) == 1 {
+	first := len(l.tasks) == 1
+	l.mu.Unlock()
+	if first {
 		one := [8]byte{1}
 		_, _ = unix.Write(l.wake, one[:]) // fails only where the counter is full, and then the loop is awake
 	}

@@ -1,6 +1,8 @@
 package netio
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -94,25 +96,32 @@ func (m *memory) exceeded() int64 {
 	return max(0, m.outboxes.Load()+m.partials.Load()-m.budget)
 }
 
+// holder is a connection with what it held when the sweep passed.
+type holder struct {
+	c    *Conn
+	held int64
+}
+
 // shed ends connections, those that hold most first, until the rest fits the
 // budget.
 func (s *sweeper) shed() {
-	var going int64 // held by connections that are ended and not yet gone
-	for s.core.memory.exceeded() > going {
-		var worst *Conn
-		var most int64
-		s.core.slots.each(func(c *Conn) {
-			if held := c.held.Load(); held > most && c.currentPhase() < phaseDead {
-				worst, most = c, held
-			}
-		})
-		if worst == nil {
+	if s.core.memory.exceeded() == 0 {
+		return
+	}
+	var holders []holder
+	s.core.slots.each(func(c *Conn) {
+		if held := c.held.Load(); held > 0 && c.currentPhase() < phaseDead {
+			holders = append(holders, holder{c, held})
+		}
+	})
+	slices.SortFunc(holders, func(a, b holder) int { return cmp.Compare(b.held, a.held) })
+	var going int64 // still held by those that are ended and not yet gone
+	for _, h := range holders {
+		if s.core.memory.exceeded() <= going {
 			return
 		}
-		worst.shed()
-		if worst.currentPhase() == phaseDead {
-			going += worst.held.Load()
-		}
+		h.c.shed()
+		going += h.c.held.Load()
 	}
 }
 

@@ -5,6 +5,19 @@
 // It owns every descriptor it accepts. Readiness comes from netpoll's poller;
 // accept, read and send are made on the raw descriptors. An idle connection
 // has no goroutine, no timer and no buffer.
+//
+// Nothing that a client can make grow is without a bound. Deliveries that wait
+// for it are refused past Limits.Outbox. When a quarter of the replies that may
+// wait do, its socket is not read any more until they have drained; replies
+// that come from elsewhere may still add up, and past their bound the
+// connection is closed. Of pings at most one waits. A message grows with what
+// has arrived of it, up to Accept.MaxMessage, and a head up to the handshake's
+// limits. What all of them hold together is bounded by Options.MemoryBudget.
+//
+// Locks, in the order in which they may be taken: a listener's, the gate's, a
+// connection's, then, each by itself, a loop's tasks, the slots, a shard of the
+// shared frames. None but a connection's is held across a system call that
+// moves data, and no handler is called under any of them.
 package netio
 
 import (

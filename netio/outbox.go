@@ -1,7 +1,5 @@
 package netio
 
-import "sync"
-
 // slotCost is what one waiting piece costs beside its bytes.
 const slotCost = 32
 
@@ -35,8 +33,6 @@ type outbox struct {
 	shared     int  // bytes of shared pieces that it keeps alive, perhaps with others
 	pings      int  // pings that wait
 }
-
-var outboxes = sync.Pool{New: func() any { return new(outbox) }}
 
 // empty reports whether nothing waits.
 func (o *outbox) empty() bool { return o.head == len(o.pieces) }
@@ -150,7 +146,7 @@ func (o *outbox) forget(pool *buffers, m *memory, p *piece, left int) {
 	*p = piece{}
 }
 
-// discard forgets everything and returns the outbox to be used again.
+// discard forgets everything, and leaves the outbox to be used again.
 func (o *outbox) discard(pool *buffers, m *memory) {
 	for i := o.head; i < len(o.pieces); i++ {
 		o.forget(pool, m, &o.pieces[i], 0)
@@ -160,5 +156,4 @@ func (o *outbox) discard(pool *buffers, m *memory) {
 		keep = nil
 	}
 	*o = outbox{pieces: keep}
-	outboxes.Put(o)
 }

@@ -75,7 +75,7 @@ func (c *Conn) deliverLocked(frames []byte) bool {
 // queueLocked returns the outbox, with the poller watching for its drain.
 func (c *Conn) queueLocked() *outbox {
 	if c.out == nil {
-		c.out = outboxes.Get().(*outbox)
+		c.out = c.core.newOutbox()
 	}
 	c.watchLocked()
 	return c.out
@@ -112,7 +112,7 @@ func (c *Conn) uncorkLocked() {
 func (c *Conn) flushLocked() {
 	for c.out != nil && c.phase < phaseDead {
 		if c.out.empty() {
-			c.out.discard(&c.core.pool, &c.core.memory)
+			c.core.freeOutbox(c.out)
 			c.out = nil
 			break
 		}
