@@ -40,7 +40,7 @@ type Manager struct {
 
 type meters struct {
 	sessions *metrics.Counter
-	commands []*metrics.Counter // by proto.CommandType
+	commands []*metrics.Counter // by proto.CommandType; none for CmdNone
 	errors   map[*proto.Code]*metrics.Counter
 }
 
@@ -54,7 +54,8 @@ func NewManager(o Options) *Manager {
 	}
 	m := &Manager{Options: o}
 	m.meters.sessions = o.Metrics.NewCounter("throng_sessions")
-	for t := proto.CmdNone; t <= proto.CmdPing; t++ {
+	m.meters.commands = make([]*metrics.Counter, proto.CmdNone+1)
+	for t := proto.CmdNone + 1; t <= proto.CmdPing; t++ {
 		m.meters.commands = append(m.meters.commands, o.Metrics.NewCounter(`throng_commands_total{type="`+t.String()+`"}`))
 	}
 	m.meters.errors = make(map[*proto.Code]*metrics.Counter)
