@@ -45,7 +45,7 @@ type Options struct {
 	// where Accept.MaxMessage is 0. The zero value is proto.DefaultLimits.
 	Limits proto.Limits
 	// PingInterval is the time between two pings on a connection; the first
-	// comes at a random moment of the first interval. 0 is 25 s.
+	// comes at a random moment of the first interval's second half. 0 is 25 s.
 	PingInterval time.Duration
 	// PingTimeout is for how long a connection may be silent before it is
 	// closed; 0 is two intervals, 60 s at the most.

@@ -191,8 +191,13 @@ func (s *sweeper) visit(c *Conn, now, due, ping uint32) {
 	}
 }
 
-// firstPing returns the tick of a connection's first ping.
-func (s *sweeper) firstPing() uint32 { return s.core.clock.now() + 1 + rand.Uint32N(s.interval) }
+// firstPing returns the tick of a connection's first ping, at random in the
+// second half of the first interval: pings spread out whenever clients come, and
+// one that is only here for a moment gets none.
+func (s *sweeper) firstPing() uint32 {
+	half := s.interval / 2
+	return s.core.clock.now() + 1 + half + rand.Uint32N(s.interval-half)
+}
 
 // pingFrame has no payload: any bytes that come back will do.
 var pingFrame = []byte{finBit | byte(ws.OpPing), 0}

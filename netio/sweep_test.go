@@ -59,18 +59,18 @@ func TestSilence(t *testing.T) {
 	})
 }
 
-// TestFirstPingSpread: first pings fall all over the first interval.
+// TestFirstPingSpread: first pings fall all over the first interval's second half.
 func TestFirstPingSpread(t *testing.T) {
 	s := start(t, Options{PingInterval: 100 * time.Second, PingTimeout: time.Hour})
 	seen := make(map[uint32]bool)
 	for range 1000 {
 		at := s.sweeper.firstPing() - s.core.clock.now()
-		if at < 1 || at > 101 {
+		if at < 51 || at > 101 {
 			t.Fatalf("a first ping comes after %d ticks of a second", at)
 		}
 		seen[at/10] = true
 	}
-	if len(seen) < 10 {
+	if len(seen) < 5 {
 		t.Errorf("the first pings fall into %d tenths of the interval", len(seen))
 	}
 }
