@@ -26,6 +26,7 @@ const (
 	upgradeKey    = "dGhlIHNhbXBsZSBub25jZQ=="
 	upgradeAccept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 	maxHead       = 16 << 10
+	slowBuffer    = 4 << 10 // the receive buffer of a connection that never reads
 )
 
 // appendRequest appends an upgrade request. An empty subprotocol is not offered.
@@ -107,6 +108,11 @@ func (l *loop) dial(c *conn, o *opener) error {
 	}
 	if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
 		return fmt.Errorf("SO_LINGER: %w", err)
+	}
+	if c.slow { // what the kernel takes in for a client that hangs should not matter
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, slowBuffer); err != nil {
+			return fmt.Errorf("SO_RCVBUF: %w", err)
+		}
 	}
 	if source := o.target.source(o.process); source != nil {
 		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err != nil {

@@ -24,9 +24,8 @@ type fanout struct {
 	// What is being published. Closed means that a message waits for the one
 	// before it, where otherwise it waits for its time.
 	closed   bool
-	stopAt   int64  // no message begins after this time
-	quota    uint64 // messages of each author
-	underWay int    // messages that are not done, where closed
+	stopAt   int64 // no message begins after this time
+	underWay int   // messages that are not done, where closed
 
 	draining []uint64 // the heads that members have to reach, nil where none are awaited
 	behind   int      // members that have not

@@ -106,6 +106,9 @@ func (c *crew) run(ctx context.Context, step string) (output, error) {
 // runConn measures the memory of idle connections, before and after a message
 // has gone through each room.
 func runConn(ctx context.Context, o *options, p *progress) (*result, error) {
+	if err := prime(ctx, o, p); err != nil {
+		return nil, err
+	}
 	s, err := newScenario(ctx, "conn", o, p)
 	if err != nil {
 		return nil, err
@@ -143,6 +146,24 @@ func runConn(ctx context.Context, o *options, p *progress) (*result, error) {
 		AfterPSS:        float64(s.server.growth(after)) / n,
 	}
 	return r, nil
+}
+
+// prime has some connections do what the measured ones will do, and closes
+// them: what a server's process needs once, such as the pages of its code, is no
+// part of what a connection needs.
+func prime(ctx context.Context, o *options, p *progress) error {
+	few := *o
+	few.Conns, few.Rooms, few.Processes, few.Prefix = min(o.Conns, 100), min(o.Rooms, 10), 1, o.Prefix+"-prime"
+	s, err := newScenario(ctx, "conn", &few, p)
+	if err != nil {
+		return err
+	}
+	defer s.crew.close()
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	_, err = s.crew.run(ctx, stepRun)
+	return err
 }
 
 // restTime is how long memory must have stopped falling to be at rest.

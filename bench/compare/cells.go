@@ -58,8 +58,9 @@ func cells(p plan) []cell {
 	}
 	conns := []string{"--connections", strconv.Itoa(p.Connections), "--rooms", strconv.Itoa(p.Rooms), "--size", "128"}
 	echo := append([]string{"--connections", "100", "--size", "128"}, timed...)
-	// A publisher that is never held up keeps this many messages under way.
-	const fullSpeed = "64"
+	// A publisher at full speed keeps many messages under way. The warm-up is
+	// long, so that the outboxes of those that never read are full after it.
+	slow := []string{"--outstanding", "64", "--warmup", (3 * p.Warmup).String()}
 
 	return []cell{
 		{cellConn, 1 + p.Rounds/3, []side{
@@ -77,8 +78,8 @@ func cells(p plan) []cell {
 			{sideBinary, throng, with("fanout", "binary", members(p.Members, "--outstanding", "4")...)},
 		}},
 		{cellSlow, p.Rounds, []side{
-			{sideSlow, throng, with("fanout", "json", members(p.Members, "--outstanding", fullSpeed, "--slow-readers", "10")...)},
-			{sideAllRead, throng, with("fanout", "json", members(p.Members-p.Members/10, "--outstanding", fullSpeed)...)},
+			{sideSlow, throng, with("fanout", "json", members(p.Members, append(slow, "--slow-readers", "10")...)...)},
+			{sideAllRead, throng, with("fanout", "json", members(p.Members-p.Members/10, slow...)...)},
 		}},
 		{cellEcho, p.Rounds, []side{
 			{sideThrong, throng, with("echo", "echo", echo...)},

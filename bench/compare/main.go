@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"syscall"
 	"time"
@@ -47,6 +48,7 @@ func main() {
 
 	p.Rounds, p.Duration, p.Warmup, p.Members, p.Connections, p.Rooms, p.Messages = 5, 4*time.Second, time.Second, 5000, 15_000, 1500, 3_000_000
 	if *quick {
+		p.Connections, p.Rooms = 3000, 300
 		p.Rounds, p.Duration, p.Warmup, p.Messages = 2, 1500*time.Millisecond, 300*time.Millisecond, 500_000
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -61,7 +63,15 @@ func compare(ctx context.Context, p plan) error {
 	if runtime.NumCPU() < 2 {
 		return errors.New("two cores are needed: one for the server and one for the generator")
 	}
-	r := &runner{plan: p}
+	dir, err := os.MkdirTemp("", "throng-compare-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	r := &runner{plan: p, dir: dir, generator: filepath.Join(dir, "generator")}
+	if err := copyFile(r.generator, p.Throng); err != nil {
+		return err
+	}
 	for _, c := range cells(p) {
 		if err := r.runCell(ctx, c); err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
@@ -73,4 +83,15 @@ func compare(ctx context.Context, p plan) error {
 	}
 	fmt.Print(report.table())
 	return nil
+}
+
+// copyFile gives the generator a binary of its own. Were it the server's, the
+// two processes would share the pages of its code, and the server's part of
+// them would depend on what the generator does.
+func copyFile(to, from string) error {
+	binary, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, binary, 0o755)
 }

@@ -23,8 +23,10 @@ const (
 
 // runner runs cells one after the other and keeps what came out.
 type runner struct {
-	plan plan
-	runs []run
+	plan      plan
+	dir       string // for what runs leave behind
+	generator string // throng's binary once more
+	runs      []run
 }
 
 // run is one run of throng bench.
@@ -92,7 +94,7 @@ func (r *runner) runSide(ctx context.Context, s side) (_ json.RawMessage, err er
 	args := append([]string{"bench"}, s.args...)
 	var command []string
 	if s.server == noServer {
-		command = append([]string{r.plan.Throng}, args...)
+		command = append([]string{r.generator}, args...)
 	} else {
 		p, err := r.startServer(ctx, s.server)
 		if err != nil {
@@ -100,7 +102,7 @@ func (r *runner) runSide(ctx context.Context, s side) (_ json.RawMessage, err er
 		}
 		defer func() { err = errors.Join(err, p.stop()) }()
 		args = append(args, "--url", p.url, "--pid", fmt.Sprint(p.command.Process.Pid))
-		command = append([]string{"taskset", "-c", generatorCore, r.plan.Throng}, args...)
+		command = append([]string{"taskset", "-c", generatorCore, r.generator}, args...)
 	}
 	var out, errs bytes.Buffer
 	generator := exec.CommandContext(ctx, command[0], command[1:]...)
@@ -125,7 +127,7 @@ func (r *runner) startServer(ctx context.Context, kind serverKind) (_ *process, 
 	command := []string{r.plan.Floor, "one", "0"}
 	switch kind {
 	case throng:
-		if p.data, err = os.MkdirTemp("", "throng-compare-"); err != nil {
+		if p.data, err = os.MkdirTemp(r.dir, "data-"); err != nil {
 			return nil, err
 		}
 		command = []string{r.plan.Throng, "serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir", p.data}

@@ -1,0 +1,227 @@
+package bench_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/thronghq/throng/internal/throngtest"
+)
+
+func TestMain(m *testing.M) { throngtest.Main(m) }
+
+// outcome is the part of a result that these tests look at.
+type outcome struct {
+	Benchmark  string
+	Options    struct{ Connections, Processes int }
+	Seconds    float64
+	Sent       uint64
+	Delivered  uint64
+	Latency    struct{ P50, P99, P999, Max float64 } `json:"latency_ms"`
+	Violations struct{ Lost, Duplicates, Order uint64 }
+	Refused    uint64
+	Server     *struct {
+		PID   int
+		Cores int
+		After int64 `json:"pss_after_bytes"`
+	}
+	Generator struct {
+		CPUSeconds float64 `json:"cpu_seconds"`
+	}
+	Connections *struct {
+		OpenedPerSecond float64 `json:"opened_per_second"`
+	}
+	Append *struct {
+		PerSecond float64 `json:"messages_per_second"`
+		File      struct {
+			PerSecond float64 `json:"messages_per_second"`
+		}
+	}
+}
+
+// measure runs throng bench and returns the JSON object that it printed.
+func measure(t *testing.T, args ...string) outcome {
+	t.Helper()
+	code, stdout, stderr := throngtest.Run(t, nil, append([]string{"bench"}, args...)...)
+	if code != 0 {
+		t.Fatalf("throng bench %q exits with %d\n%s\n%s", args, code, stdout, stderr)
+	}
+	var o outcome
+	if err := json.Unmarshal([]byte(stdout), &o); err != nil {
+		t.Fatalf("throng bench %q printed %q: %v", args, stdout, err)
+	}
+	if !strings.Contains(stderr, "violations") {
+		t.Errorf("throng bench %q shows no table:\n%s", args, stderr)
+	}
+	if o.Benchmark != args[0] || o.Seconds <= 0 || o.Sent == 0 || o.Delivered == 0 {
+		t.Errorf("throng bench %q: %+v", args, o)
+	}
+	if v := o.Violations; v.Lost+v.Duplicates+v.Order+o.Refused != 0 {
+		t.Errorf("throng bench %q: violations %+v, %d refused", args, v, o.Refused)
+	}
+	if l := o.Latency; l.P50 <= 0 || l.P99 < l.P50 || l.P999 < l.P99 || l.Max < l.P999*0.999 {
+		t.Errorf("throng bench %q: latency %+v", args, l)
+	}
+	return o
+}
+
+func TestBenchmarksAgainstTheServer(t *testing.T) {
+	server := throngtest.Start(t, throngtest.Options{})
+	for _, command := range []string{
+		"conn --connections 60 --rooms 6 --settle 500ms",
+		"conn --connections 60 --rooms 6 --settle 100ms --codec binary",
+		"fanout --members 40 --messages 50 --warmup 100ms",
+		"fanout --members 40 --duration 500ms --warmup 0 --rooms 4 --publishers 3 --outstanding 5 --codec binary",
+		"fanout --members 40 --duration 500ms --warmup 100ms --rate 100 --rooms 2",
+		"fanout --members 41 --messages 30 --warmup 100ms --rooms 2 --publishers 2 --processes 3",
+		"fanout --members 40 --duration 500ms --warmup 0 --size 2000 --slow-readers 10 --outstanding 16",
+		"echo --connections 5 --messages 100 --warmup 50ms --outstanding 3",
+		"echo --connections 5 --duration 300ms --warmup 50ms --size 100000",
+		"echo --connections 6 --duration 300ms --warmup 50ms --rate 200 --processes 2",
+		"echo --connections 5 --messages 100 --warmup 0 --codec json",
+		"history --connections 4 --rooms 2 --messages 250 --page 100 --duration 300ms",
+		"history --connections 4 --rooms 4 --messages 100 --page 33 --duration 300ms --codec binary",
+	} {
+		t.Run(command, func(t *testing.T) {
+			args := append(strings.Fields(command), "--url", server.URL(""))
+			o := measure(t, args...)
+			if o.Server == nil || o.Server.PID != server.PID() || o.Server.Cores < 1 || o.Server.After <= 0 {
+				t.Errorf("the server's process: %+v, want pid %d", o.Server, server.PID())
+			}
+			if o.Generator.CPUSeconds <= 0 {
+				t.Error("the generator's own CPU time is missing")
+			}
+			if (o.Connections != nil) != (o.Benchmark == "conn") {
+				t.Errorf("connections: %+v", o.Connections)
+			}
+			checkDeliveries(t, command, o)
+		})
+	}
+}
+
+// checkDeliveries compares the counts where they are known beforehand.
+func checkDeliveries(t *testing.T, command string, o outcome) {
+	t.Helper()
+	var sent, delivered uint64
+	switch {
+	case strings.HasPrefix(command, "conn"):
+		sent, delivered = 6, 6*9
+	case strings.HasPrefix(command, "fanout --members 40 --messages 50"):
+		sent, delivered = 50, 50*39
+	case strings.Contains(command, "--processes 3"): // rooms of 21 and 20
+		sent, delivered = 120, 60*20+60*19
+	case strings.HasPrefix(command, "echo") && strings.Contains(command, "--messages"):
+		sent, delivered = 500, 500
+	default:
+		return
+	}
+	if o.Sent != sent || o.Delivered != delivered {
+		t.Errorf("%d sent and %d delivered, want %d and %d", o.Sent, o.Delivered, sent, delivered)
+	}
+}
+
+func TestAppend(t *testing.T) {
+	for _, durability := range []string{"async", "sync"} {
+		o := measure(t, "append", "--rooms", "10", "--messages", "5000", "--durability", durability, "--dir", t.TempDir())
+		if o.Sent != 5000 || o.Delivered != 5000 || o.Append == nil || o.Append.PerSecond <= 0 || o.Append.File.PerSecond <= 0 {
+			t.Errorf("%s: %+v, append %+v", durability, o, o.Append)
+		}
+	}
+}
+
+// startFloor builds a floor and starts it.
+func startFloor(t *testing.T, mode string) (url string, pid int) {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "floor")
+	if out, err := exec.Command("gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-o", binary, "floor/floor.c").CombinedOutput(); err != nil {
+		t.Fatalf("gcc: %v\n%s", err, out)
+	}
+	floor := exec.Command(binary, mode, "0")
+	floor.Stderr = os.Stderr
+	out, err := floor.StdoutPipe()
+	if err == nil {
+		err = floor.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = floor.Process.Kill()
+		_ = floor.Wait()
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	_, url, ok := strings.Cut(strings.TrimSpace(line), " is ready: ")
+	if err != nil || !ok {
+		t.Fatalf("the floor says %q, %v", line, err)
+	}
+	return url, floor.Process.Pid
+}
+
+func TestBenchmarksAgainstTheFloors(t *testing.T) {
+	for _, mode := range []string{"one", "batch"} {
+		url, pid := startFloor(t, mode)
+		for _, command := range []string{
+			"conn --connections 60 --rooms 6 --settle 100ms --codec floor",
+			"fanout --members 40 --messages 50 --warmup 100ms --codec floor",
+			"fanout --members 40 --messages 200 --warmup 0 --rooms 4 --outstanding 8 --codec floor",
+			"fanout --members 40 --messages 20 --warmup 0 --size 300000 --codec floor",
+			"echo --connections 5 --messages 100 --warmup 50ms --outstanding 3",
+			"echo --connections 5 --messages 100 --warmup 0 --size 100000",
+		} {
+			t.Run(mode+" "+command, func(t *testing.T) {
+				o := measure(t, append(strings.Fields(command), "--url", url)...)
+				if o.Server == nil || o.Server.PID != pid {
+					t.Errorf("the floor's process: %+v, want pid %d", o.Server, pid)
+				}
+				checkDeliveries(t, command, o)
+			})
+		}
+	}
+}
+
+func TestCommandLine(t *testing.T) {
+	for _, test := range []struct {
+		args string
+		code int
+		part string // of standard output or standard error
+	}{
+		{"", 0, "throng bench fanout"},
+		{"--help", 0, "throng bench append"},
+		{"fanout --help", 0, "--slow-readers"},
+		{"fandango", 64, `no benchmark "fandango"`},
+		{"fanout 7", 64, `unexpected argument "7"`},
+		{"fanout --members x", 64, "--members"},
+		{"fanout --codec echo", 64, "json, binary, floor"},
+		{"fanout --members 10 --rooms 11", 64, "--rooms 11"},
+		{"fanout --members 18001", 64, "from 1 to 18000"},
+		{"fanout --publishers 2 --codec floor", 64, "--publishers 2"},
+		{"fanout --size 3 --page 7", 64, "--page"},
+		{"fanout --size 3", 64, "--size 3"},
+		{"fanout --processes 0", 64, "--processes 0"},
+		{"append --durability perhaps", 64, `--durability "perhaps"`},
+		{"fanout --url ws://192.0.2.1:80", 1, "--allow-remote"},
+		{"echo --url ws://192.0.2.1:80", 1, "--allow-remote"},
+		{"fanout --url ws://127.0.0.1:1", 1, "no process that listens there"},
+		{"fanout --url ws://127.0.0.1:1 --pid " + strconv.Itoa(os.Getpid()), 1, "connection refused"},
+		{"worker", 1, "own processes"},
+	} {
+		code, stdout, stderr := throngtest.Run(t, nil, append([]string{"bench"}, strings.Fields(test.args)...)...)
+		if code != test.code || !strings.Contains(stdout+stderr, test.part) {
+			t.Errorf("throng bench %s: exits with %d, want %d with %q\n%s%s", test.args, code, test.code, test.part, stdout, stderr)
+		}
+	}
+}
+
+// TestRefusedUpgrade shows what a server says.
+func TestRefusedUpgrade(t *testing.T) {
+	server := throngtest.Start(t, throngtest.Options{NoDev: true})
+	code, _, stderr := throngtest.Run(t, nil, "bench", "echo", "--url", server.URL(""), "--timeout", "10s")
+	if code != 1 || !strings.Contains(stderr, "the upgrade was refused: HTTP/1.1 404") {
+		t.Errorf("exits with %d\n%s", code, stderr)
+	}
+}
