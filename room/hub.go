@@ -208,15 +208,16 @@ func (j *wakeJob) run() {
 	r.hub.workers.submit(r)
 }
 
-// forget takes a room out of memory unless something is queued for it. The
-// stream is closed before another room of that name can be made.
+// forget takes a room out of memory unless something is queued for it, or is
+// still to be done in the run that asks. The stream is closed before another
+// room of that name can be made.
 func (h *Hub) forget(r *Room) bool {
 	s := h.shard(r.name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.queue) > 0 || r.appending > 0 || r.held.Load() > 0 || len(r.directs) > 0 {
+	if len(r.queue) > 0 || r.undone > 0 || r.appending > 0 || r.held.Load() > 0 || len(r.directs) > 0 {
 		return false
 	}
 	r.dead = true

@@ -43,6 +43,7 @@ type Room struct {
 	directs  []*outgoing // of an inbox, on their way to others'
 	batch    batch
 	spare    []op
+	undone   int // operations of the run at hand that come after this one
 }
 
 // op is one thing that happens to a room: a publish that the log has
@@ -142,9 +143,10 @@ func (r *Room) run() {
 	r.mu.Unlock()
 
 	for rest := ops; len(rest) > 0; {
-		if rest[0].do != nil {
-			rest[0].do(r, nil)
+		if do := rest[0].do; do != nil {
 			rest = rest[1:]
+			r.undone = len(rest)
+			do(r, nil)
 			continue
 		}
 		n := batchLen(rest)
