@@ -23,7 +23,7 @@ var page embed.FS
 // policy lets the page load its own files and open a WebSocket to its own
 // origin, and nothing else. No inline script or style is admitted, and with
 // trusted types no string becomes markup.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; " +
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; " +
 	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " +
 	"require-trusted-types-for 'script'; trusted-types 'none'"
 

@@ -89,7 +89,10 @@ export class List {
     for (let i = start; i < end; i++) {
       const item = items[i];
       const layout = layoutOf(items[i - 1], item, items[i + 1]);
-      const signature = `${layout.day}${layout.first}${layout.last}${item.state}${item.reason}${item.offset}${item.text}`;
+      const signature = [
+        layout.day, layout.first, layout.last, item.state, item.reason, item.offset, item.text,
+        item.file?.version, item.file?.state,
+      ].join();
       let row = this.#rows.get(item);
       if (row?.signature !== signature) {
         const element = buildRow(item, layout);

@@ -1,68 +1,70 @@
-// The room: one room's stream over a connection that comes and goes. It joins,
-// resumes where it stood, keeps the position, and holds the outbox: what was
-// written but not yet acknowledged. It knows the protocol, not the page.
+// The room: one room's stream, or one's own inbox, over a connection that comes
+// and goes. It joins, resumes where it stood, keeps the position, acknowledges
+// it, and sends by its outbox. It knows the protocol, not the page.
 
 import { Disconnected, ServerError } from "/connection.js";
+import { Outbox } from "/outbox.js";
 
 export const PAGE = 60; // messages in one request for history
 
-const OUTBOX_MAX = 200; // messages that may wait to be acknowledged
-const RETRY_MS = 2_000; // before a command is sent again that may be, where the server names no time
-const KEY_TTL_MS = 10 * 60_000; // how long the server knows an idempotency key, where it does not say
-const DOUBT_MS = 5_000; // an ack this shortly before the link broke may be of a message that the disk never had
-const KEY_MARGIN_MS = 60_000; // taken off that, for what a message spends under way
+const INBOX = "user:"; // what the names of inboxes begin with
+const RETRY_MS = 2_000; // before a join is tried again, where the server names no time
+const ACK_MS = 300; // acknowledgements that fall into this time go as one
+const TYPING_MS = 3_000; // between two notices of typing
+const SCAN_PAGES = 200; // pages that one search of the history may take
 
-// Close codes that blame a frame. What was under way then is not sent again
-// by itself, or one bad message would close each new link, too.
-const BLAMES_A_FRAME = new Set([1002, 1003, 1007, 1008, 1009]);
+// inboxOf names a user's inbox.
+export const inboxOf = (user) => INBOX + user;
+
+// ownerOf returns the user whose inbox a room is, or null.
+export const ownerOf = (room) => (room.startsWith(INBOX) ? room.slice(INBOX.length) : null);
 
 // Room calls these handlers, in the order of the stream:
 //
-//   onJoined({members, recovered, missed, resumed, at})
+//   onJoined({members, host, maxUsers, recovered, missed, resumed, at})
 //                        at is the offset that the stream goes on from; missed
 //                        is the number of messages that follow to catch up,
 //                        where recovered; otherwise a page comes instead
 //   onReset()            what is shown no longer holds: forget it
-//   onPage(messages, more)  older messages, and whether there are still older
+//   onPage(messages, more, before)  the messages below an offset, and whether
+//                        there are still older ones
 //   onPageFailed(reason)
 //   onMessage(message)   the next message
-//   onDraft(draft)       one of our own changed its state
+//   onDraft(draft)       one of our own changed its state, see Outbox
 //   onTransient(message) a message that is not kept
 //   onMembers(count, joined, left)
+//   onUpdated({host, maxUsers})
 //   onNotice(text)
 //   onRefused(error)     the room cannot be joined
 //   onClosed(reason)     we were put out of the room
-//
-// A draft is {key, text, state, reason, createdAt}, with state "waiting" (not
-// sent), "sent" (not acknowledged), "failed" (with the reason), and "done" with
-// offset and timestamp, when it is a message like all others.
 export class Room {
   #connection;
   #name;
   #handlers;
+  #outbox;
   #position = null; // {epoch, offset, timestamp}: all up to here has been seen
   #acked = new Map(); // offset → timestamp of our own messages ahead of the position
   #head = 0; // the room's head at the join: from here on the stream is live
   #joined = false;
   #live = false; // joined, and everything missed has come
-  #outbox = new Map(); // key → draft
-  #doubtful = []; // drafts that were acknowledged in the last moments of the link
-  #brokenAt = 0; // when the link broke, on the clock of acknowledgements
-  #retryTimer = 0;
-  #lastTyping = 0;
-  #keyTtl = KEY_TTL_MS;
-  #membersPushed = false; // the server tells of members by itself
+  #acknowledged = 0; // the offset up to which the server was told
+  #timers = { retry: 0, acknowledge: 0 };
+  #typedAt = -Infinity;
 
   constructor(connection, name, handlers) {
     this.#connection = connection;
     this.#name = name;
     this.#handlers = handlers;
+    this.#outbox = new Outbox(connection, {
+      onDraft: handlers.onDraft,
+      onAck: ({ offset, timestamp }) => this.#ackAt(offset, timestamp),
+    });
   }
 
   // join enters the room on a fresh link: for the first time, or again from
   // the position where the last one broke.
   async join() {
-    this.#joined = this.#live = false;
+    this.#halt();
     const since = this.#position;
     let joined;
     try {
@@ -77,6 +79,7 @@ export class Room {
     }
     this.#joined = true;
     this.#head = joined.offset;
+    this.#acknowledged = 0;
     // An ack ahead of the position may be of a message that a crash lost. Its
     // offset is someone else's in the new epoch: the page tells what is true.
     const recovered = joined.recovered && (joined.epoch === since.epoch || this.#acked.size === 0);
@@ -88,46 +91,32 @@ export class Room {
     }
     if (since && !recovered) {
       this.#handlers.onReset();
-      this.#bringBack();
+      this.#outbox.bringBack();
     }
     this.#handlers.onJoined({
       members: joined.members,
+      host: joined.host ?? "",
+      maxUsers: joined.maxUsers ?? 0,
       recovered,
       missed: recovered ? joined.offset - since.offset : 0,
       resumed: since !== null,
       at: this.#position.offset,
     });
     if (!recovered) await this.#firstPage();
+    this.#acknowledgeSoon();
     this.#checkLive();
   }
 
   // setLimits takes the limits that the server told with the session.
   setLimits(limits) {
-    this.#keyTtl = limits.keyTtl ?? KEY_TTL_MS;
+    this.#outbox.setKeyTtl(limits.keyTtl);
   }
 
   // disconnected is called when the link broke, or a try to have one failed. It
   // keeps what is unanswered.
   disconnected() {
-    clearTimeout(this.#retryTimer);
-    if (this.#joined) this.#brokenAt = performance.now();
-    this.#joined = this.#live = false;
-  }
-
-  // recount asks how many users are in the room, where the server does not tell
-  // of changes by itself. Joining again from the position says so in its reply:
-  // it restarts the stream where it stands, and nothing is missed or repeated.
-  async recount() {
-    if (!this.#live || this.#membersPushed) return;
-    let joined;
-    try {
-      joined = await this.#connection.request({ type: "join", room: this.#name, since: this.#position });
-    } catch (error) {
-      if (error instanceof Disconnected || error instanceof ServerError) return; // the next join deals with it
-      throw error;
-    }
-    if (joined.recovered) this.#handlers.onMembers(joined.members, null, null);
-    else this.join();
+    if (this.#joined) this.#outbox.broken();
+    this.#halt();
   }
 
   leave() {
@@ -135,7 +124,7 @@ export class Room {
     this.#connection.send({ type: "leave", room: this.#name });
   }
 
-  // older loads the page before an offset, 0 for the newest, into onPage. The
+  // older loads the page below an offset, 0 for the newest, into onPage. The
   // offset says where it goes on, also after a restart of the server; next says
   // if it can.
   async older(before) {
@@ -147,48 +136,51 @@ export class Room {
       reverse: true,
     });
     const messages = reply.messages.sort((a, b) => a.offset - b.offset);
-    for (const message of messages) this.#settle(message);
-    this.#handlers.onPage(messages, Boolean(reply.next));
+    for (const message of messages) this.#outbox.settle(message);
+    this.#handlers.onPage(messages, Boolean(reply.next), before);
   }
 
-  // say puts a text into the outbox and returns its draft, or null where the
-  // outbox is full.
-  say(text) {
-    if (this.#outbox.size >= OUTBOX_MAX) return null;
-    const draft = { key: randomKey(), text, state: "waiting", reason: "", createdAt: Date.now() };
-    this.#outbox.set(draft.key, draft);
-    this.#handlers.onDraft(draft);
-    this.#publish(draft);
-    return draft;
+  // scan reads the history above an offset, oldest first, until visit returns
+  // true or there is no more.
+  async scan(after, visit) {
+    for (let page = 0, cursor; page < SCAN_PAGES && (page === 0 || cursor); page++) {
+      const reply = await this.#connection.request({
+        type: "history", room: this.#name, after, limit: PAGE, cursor,
+      });
+      if (reply.messages.some(visit)) return;
+      cursor = reply.next;
+    }
   }
 
-  // retry sends a failed draft again, under a new key: the old one may be
-  // bound to other content, or be forgotten.
+  // send puts a message into the outbox and returns its draft, or null where
+  // the outbox is full.
+  send(message) {
+    return this.#outbox.add({ to: this.#name, ...message });
+  }
+
+  // say sends a text.
+  say(text, to = this.#name) {
+    return this.send({ to, content: text, text });
+  }
+
   retry(key) {
-    const draft = this.#outbox.get(key);
-    if (!draft) return;
-    this.discard(key);
-    this.say(draft.text);
+    this.#outbox.retry(key);
   }
 
   discard(key) {
-    const draft = this.#outbox.get(key);
-    if (!draft) return;
-    this.#outbox.delete(key);
-    this.#handlers.onDraft({ ...draft, state: "discarded" });
+    this.#outbox.discard(key);
   }
 
   // typing tells the others, once in a while, that a message is being written.
-  typing() {
-    const now = Date.now();
-    if (!this.#live || now - this.#lastTyping < 3_000) return;
-    this.#lastTyping = now;
-    this.#connection.send({
-      type: "message",
-      to: this.#name,
-      content: { typing: true },
-      transient: true,
-    });
+  typing(to = this.#name) {
+    const now = performance.now();
+    if (now - this.#typedAt < TYPING_MS) return;
+    if (this.whisper({ typing: true }, to)) this.#typedAt = now;
+  }
+
+  // whisper sends what need not arrive and is kept nowhere.
+  whisper(content, to = this.#name) {
+    return this.#live && this.#connection.send({ type: "message", to, content, transient: true });
   }
 
   // receive takes a frame that the server pushed.
@@ -196,19 +188,19 @@ export class Room {
     if (frame.room !== undefined && frame.room !== this.#name) return;
     switch (frame.type) {
       case "message":
-        if (frame.to === this.#name) this.#message(frame);
+        if (this.#carries(frame.to)) this.#message(frame);
         break;
       case "member_joined":
-        this.#membersPushed = true;
         this.#handlers.onMembers(frame.members, frame.userId, null);
         break;
       case "member_left":
-        this.#membersPushed = true;
         this.#handlers.onMembers(frame.members, null, frame.userId);
         break;
       case "member_count":
-        this.#membersPushed = true;
         this.#handlers.onMembers(frame.members, null, null);
+        break;
+      case "room_updated":
+        this.#handlers.onUpdated({ host: frame.host ?? "", maxUsers: frame.maxUsers ?? 0 });
         break;
       case "lag":
         this.#handlers.onNotice("This window fell behind the room and is catching up");
@@ -217,10 +209,22 @@ export class Room {
         this.#gap(frame);
         break;
       case "room_closed":
-        this.#joined = this.#live = false;
+        this.#halt();
         this.#handlers.onClosed(frame.reason);
         break;
     }
+  }
+
+  // An inbox also has what its owner wrote to others on another device.
+  #carries(to) {
+    return to === this.#name || (ownerOf(this.#name) !== null && ownerOf(to) !== null);
+  }
+
+  #halt() {
+    for (const timer of Object.values(this.#timers)) clearTimeout(timer);
+    this.#timers.acknowledge = 0;
+    this.#joined = this.#live = false;
+    this.#outbox.shut();
   }
 
   #joinFailed(error) {
@@ -231,7 +235,7 @@ export class Room {
       return;
     }
     this.#handlers.onNotice(`Waiting to join: ${error.message}`);
-    this.#retryTimer = setTimeout(() => this.join(), error.retryAfter || RETRY_MS);
+    this.#timers.retry = setTimeout(() => this.join(), error.retryAfter || RETRY_MS);
   }
 
   async #firstPage() {
@@ -248,9 +252,10 @@ export class Room {
       this.#handlers.onTransient(message);
       return;
     }
-    if (message.offset <= this.#position.offset) return;
+    // Before the join is answered, direct messages are what its page will have.
+    if (!this.#joined || message.offset <= this.#position.offset) return;
     this.#advance(message.offset, message.timestamp);
-    if (!this.#settle(message)) this.#handlers.onMessage(message);
+    if (!this.#outbox.settle(message)) this.#handlers.onMessage(message);
     this.#checkLive();
   }
 
@@ -277,125 +282,31 @@ export class Room {
       position.timestamp = this.#acked.get(position.offset);
       this.#acked.delete(position.offset);
     }
+    this.#acknowledgeSoon();
+  }
+
+  // acknowledgeSoon tells the server how far this page has come: the authors
+  // of direct messages learn of it.
+  #acknowledgeSoon() {
+    if (this.#timers.acknowledge) return;
+    this.#timers.acknowledge = setTimeout(() => {
+      this.#timers.acknowledge = 0;
+      const { epoch, offset } = this.#position;
+      if (!this.#joined || offset <= this.#acknowledged) return;
+      this.#acknowledged = offset;
+      this.#connection.send({ type: "ack", room: this.#name, epoch, offset });
+    }, ACK_MS);
   }
 
   #checkLive() {
     if (!this.#joined || this.#live || this.#position.offset < this.#head) return;
     this.#live = true;
-    this.#flush();
-  }
-
-  // flush sends what waits, and again what got no ack on an earlier link. It
-  // runs once everything missed has come: a message that did arrive has then
-  // settled its draft. The key makes the server drop a copy in any case, for
-  // as long as it remembers keys.
-  #flush() {
-    for (const draft of this.#outbox.values()) {
-      if (draft.state === "failed") continue;
-      if (draft.sentAt && Date.now() - draft.sentAt > this.#keyTtl - KEY_MARGIN_MS) {
-        this.#failed(draft, "the connection was lost for too long to know whether this arrived");
-        continue;
-      }
-      this.#publish(draft);
-    }
-  }
-
-  async #publish(draft) {
-    if (!this.#live) return;
-    draft.state = "sent";
-    draft.sentAt ??= Date.now();
-    let ack;
-    try {
-      ack = await this.#connection.request({
-        type: "message",
-        to: this.#name,
-        content: draft.text,
-        key: draft.key,
-      });
-    } catch (error) {
-      this.#publishFailed(draft, error);
-      return;
-    }
-    if (!ack.duplicate) this.#ackAt(ack.offset, ack.timestamp);
-    this.#done(draft, ack);
-    this.#checkLive();
-  }
-
-  #publishFailed(draft, error) {
-    if (!this.#outbox.has(draft.key)) return;
-    if (error instanceof Disconnected) {
-      if (BLAMES_A_FRAME.has(error.closeCode)) {
-        this.#failed(draft, "the server closed the connection when it got this");
-      } else {
-        draft.state = "waiting";
-        this.#handlers.onDraft(draft);
-      }
-      return;
-    }
-    if (!(error instanceof ServerError)) throw error;
-    if (!error.retry) {
-      this.#failed(draft, error.message);
-      return;
-    }
-    draft.state = "waiting";
-    draft.reason = error.message;
-    this.#handlers.onDraft(draft);
-    setTimeout(() => {
-      if (draft.state === "waiting") this.#publish(draft);
-    }, error.retryAfter || RETRY_MS);
-  }
-
-  #failed(draft, reason) {
-    draft.state = "failed";
-    draft.reason = reason;
-    this.#handlers.onDraft(draft);
-  }
-
-  // bringBack puts back into the outbox what was acknowledged just before a log
-  // lost its end: by default the server acknowledges some milliseconds before
-  // the disk has it. What is there after all is settled by the page that is
-  // loaded next, and by its key.
-  #bringBack() {
-    const broken = this.#brokenAt;
-    const doubtful = this.#doubtful.filter(({ ackedAt }) => ackedAt <= broken && broken - ackedAt < DOUBT_MS);
-    const later = [...this.#outbox];
-    this.#doubtful = [];
-    this.#outbox.clear();
-    for (const { draft } of doubtful) {
-      Object.assign(draft, { state: "waiting", offset: undefined });
-      this.#outbox.set(draft.key, draft);
-      this.#handlers.onDraft(draft);
-    }
-    for (const [key, draft] of later) this.#outbox.set(key, draft);
-  }
-
-  // settle ends the draft that a stored message came from. It reports whether
-  // there was one.
-  #settle(message) {
-    const draft = message.key && this.#outbox.get(message.key);
-    if (!draft) return false;
-    this.#done(draft, message);
-    return true;
-  }
-
-  #done(draft, { offset, timestamp, msgId }) {
-    if (!this.#outbox.delete(draft.key)) return;
-    Object.assign(draft, { state: "done", reason: "", offset, timestamp, msgId });
-    const ackedAt = performance.now();
-    this.#doubtful = this.#doubtful.filter((one) => ackedAt - one.ackedAt < DOUBT_MS);
-    this.#doubtful.push({ draft, ackedAt });
-    this.#handlers.onDraft(draft);
+    this.#outbox.open();
   }
 
   #ackAt(offset, timestamp) {
     if (offset === this.#position.offset + 1) this.#advance(offset, timestamp);
     else if (offset > this.#position.offset) this.#acked.set(offset, timestamp);
+    this.#checkLive();
   }
-}
-
-// randomKey returns 128 random bits in hex. crypto.randomUUID would do, but
-// pages from plain http on other hosts do not have it.
-function randomKey() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

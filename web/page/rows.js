@@ -1,6 +1,9 @@
 // Rows: the elements of the timeline. Text from people only ever becomes text
 // nodes.
 
+import { action, element, icon } from "/elements.js";
+import { fileBody } from "/filerow.js";
+
 const GROUP_MS = 5 * 60_000; // messages of one author this close together stand together
 const HUES = 10;
 
@@ -42,7 +45,7 @@ export function buildRow(item, layout) {
   const stack = element("div", "stack");
   if (layout.first) stack.append(author(item));
   stack.append(bubble(item));
-  if (item.state === "failed") stack.append(failure(item));
+  if (item.state === "failed" && !item.file) stack.append(failure(item));
   else if (item.state === "waiting" && item.reason) stack.append(element("p", "trouble", item.reason));
   line.append(stack);
   row.append(line);
@@ -75,7 +78,8 @@ function dayName(time) {
   return format.format(date);
 }
 
-function avatar(name, shown) {
+// avatar makes the circle that stands for a user.
+export function avatar(name, shown = true) {
   if (!shown) return element("span", "avatar");
   const letter = Array.from(name)[0] ?? "?";
   const circle = element("span", `avatar filled hue-${hueOf(name)}`, letter.toUpperCase());
@@ -85,21 +89,26 @@ function avatar(name, shown) {
 
 function author(item) {
   if (item.own) return element("span", "unseen", "You");
-  return element("span", `author hue-${hueOf(item.from)}`, item.from);
+  const button = action("direct", item.from, item.from);
+  button.className = `author hue-${hueOf(item.from)}`;
+  button.title = `Write to ${item.from}`;
+  return button;
 }
 
 function bubble(item) {
   const box = element("div", "bubble");
-  const text = element("span", "text");
-  text.dir = "auto";
-  appendText(text, item.text);
+  const body = item.file ? fileBody(item.file) : element("span", "text");
+  if (!item.file) {
+    body.dir = "auto";
+    appendText(body, item.text);
+  }
   const stamp = element("span", "stamp");
   const time = element("time", "", timeFormat.format(item.time));
   time.dateTime = new Date(item.time).toISOString();
   time.title = fullFormat.format(item.time);
   stamp.append(time);
   if (item.own) stamp.append(tick(item.state));
-  box.append(text, stamp);
+  box.append(body, stamp);
   return box;
 }
 
@@ -108,18 +117,15 @@ const TICKS = {
   sent: ["Sending", "M12 7v5.2l3.4 2M12 3.5a8.5 8.5 0 1 0 0 17 8.5 8.5 0 0 0 0-17Z"],
   failed: ["Not sent", "M12 7.5v5.5m0 3.2v.1M12 3.5a8.5 8.5 0 1 0 0 17 8.5 8.5 0 0 0 0-17Z"],
   done: ["Sent", "M5 12.5l4.6 4.6L19.5 7"],
+  delivered: ["Delivered", "M1.5 12.5l4.6 4.6L16 7M11.4 16.4l.7.7L22 7"],
 };
 
 function tick(state) {
   const [label, outline] = TICKS[state];
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("viewBox", "0 0 24 24");
-  svg.setAttribute("class", "tick");
+  const svg = icon(outline, "tick");
+  svg.removeAttribute("aria-hidden");
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", label);
-  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  path.setAttribute("d", outline);
-  svg.append(path);
   return svg;
 }
 
@@ -128,14 +134,6 @@ function failure(item) {
   line.append(element("span", "", `Not sent: ${item.reason}`));
   line.append(action("retry", "Send again", item.key), action("discard", "Discard", item.key));
   return line;
-}
-
-function action(name, label, key) {
-  const button = element("button", "link", label);
-  button.type = "button";
-  button.dataset.action = name;
-  button.dataset.key = key;
-  return button;
 }
 
 function appendText(parent, text) {
@@ -156,11 +154,4 @@ function hueOf(name) {
   let hash = 2166136261;
   for (const char of name) hash = Math.imul(hash ^ char.codePointAt(0), 16777619);
   return (hash >>> 8) % HUES;
-}
-
-function element(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
 }

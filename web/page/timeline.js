@@ -1,21 +1,39 @@
-// The timeline: what the page knows of a room, in order. Messages stand at
+// The timeline: what the page knows of a conversation, in order. Messages stand at
 // their offsets, notices behind the message that they came after, and drafts
 // at the end until they get an offset. It knows nothing of the page.
 
 const KEPT_MAX = 20_000; // items in memory; past it the oldest go
 
+// Coverage says how far back a stream is known.
+export class Coverage {
+  reach = 0; // from this offset on, everything is here; 0 for nothing yet
+  more = null; // whether the server has older messages: true, false, or null for unknown
+
+  // extend takes note of a page of messages below an offset, 0 for the newest.
+  // What is not next to the rest is no part of it.
+  extend(messages, before, more) {
+    if (this.reach > 0 && before < this.reach) return;
+    const lowest = messages[0]?.offset ?? before;
+    if (this.reach > 0 && lowest > this.reach) return;
+    this.reach = lowest || 1;
+    this.more = more;
+  }
+
+  copy() {
+    return Object.assign(new Coverage(), this);
+  }
+}
+
 export class Timeline {
   items = [];
-  // Whether the server has older messages: true, false, or null for unknown.
-  more = null;
+  coverage;
 
   #byOffset = new Map(); // offset → item
   #drafts = new Map(); // key → item that has no offset yet
   #sequence = 0;
 
-  // oldest is the lowest offset that is here, or 0.
-  get oldest() {
-    return this.items.find((item) => item.kind === "message" && item.offset < Infinity)?.offset ?? 0;
+  constructor(coverage = new Coverage()) {
+    this.coverage = coverage;
   }
 
   // newest is the highest offset that is here, or 0.
@@ -24,9 +42,9 @@ export class Timeline {
     return last?.offset ?? 0;
   }
 
-  // add takes a stored message and returns its item, or null where it is
-  // already there.
-  add(message, own) {
+  // add takes a stored message, and the transfer that it announces, if any. It
+  // returns the message's item, or null where it is already there.
+  add(message, own, file = null) {
     if (this.#byOffset.has(message.offset)) return null;
     const item = {
       kind: "message",
@@ -34,8 +52,10 @@ export class Timeline {
       sequence: this.#sequence++,
       from: message.from,
       own,
-      text: textOf(message),
+      text: file ? file.name : textOf(message),
+      file,
       time: message.timestamp,
+      msgId: message.msgId,
       state: "done",
       reason: "",
       key: "",
@@ -62,6 +82,7 @@ export class Timeline {
         from,
         own: true,
         text: draft.text,
+        file: draft.file ?? null,
         time: draft.createdAt,
         key: draft.key,
       };
@@ -76,8 +97,17 @@ export class Timeline {
     if (this.#byOffset.has(draft.offset)) return;
     item.offset = draft.offset;
     item.time = draft.timestamp;
+    item.msgId = draft.msgId;
     this.#byOffset.set(item.offset, item);
     this.#insert(item);
+  }
+
+  // delivered marks our own messages up to one: they have arrived. The ids of
+  // messages sort as the messages do.
+  delivered(msgId) {
+    for (const item of this.items) {
+      if (item.own && item.state === "done" && item.msgId <= msgId) item.state = "delivered";
+    }
   }
 
   // notice puts a line behind the message at an offset, by default the newest.
@@ -89,7 +119,7 @@ export class Timeline {
   forget() {
     this.items = this.items.filter((item) => item.offset === Infinity);
     this.#byOffset.clear();
-    this.more = null;
+    this.coverage = new Coverage();
   }
 
   // trim drops the oldest items beyond the bound. They can be loaded again.
@@ -99,7 +129,9 @@ export class Timeline {
     for (const item of this.items.splice(0, excess)) {
       if (item.kind === "message") this.#byOffset.delete(item.offset);
     }
-    this.more = true;
+    const oldest = this.items.find((item) => item.kind === "message" && item.offset < Infinity);
+    this.coverage.reach = oldest?.offset ?? 0;
+    this.coverage.more = true;
   }
 
   // full reports that no older messages may be loaded.

@@ -1,16 +1,14 @@
-// The view: everything of the chat that is not a row of the timeline. It shows
-// what the room and the connection report, and hands on what the user does.
+// The view: the conversation that is shown, but for its rows and its composer.
+// It shows what the conversations and the connection report, and hands on what
+// the user does.
 
+import { Composer } from "/composer.js";
+import { byId } from "/elements.js";
 import { List } from "/list.js";
-import { textOf, Timeline } from "/timeline.js";
+import { STATUSES } from "/members.js";
 
 const TOAST_MS = 7_000;
-const TYPING_MS = 4_000;
 const PASSING_MS = 5_000; // how long "bob joined" stands
-const CONTENT_MAX = 64 << 10; // the server's default limit on content, in bytes
-
-const byId = (id) => document.getElementById(id);
-const encoder = new TextEncoder();
 
 const CLOSED_REASONS = {
   kicked: "The room's host has put you out.",
@@ -19,39 +17,37 @@ const CLOSED_REASONS = {
 };
 
 // View takes what the user does as actions: say(text) → draft or null,
-// retry(key), discard(key), typing(), reconnect(), older(offset) → promise,
+// retry(key), discard(key), typing(), attach(files), direct(user),
+// loadFile(item), retryFile(item), cancelFile(item), reconnect(), older(),
 // leave().
 export class View {
+  #chats;
+  #members;
   #actions;
-  #user;
-  #room;
-  #timeline = new Timeline();
-  #list;
-  #loading = false;
-  #joined = false; // at least once: the timeline says something
-  #members = 0;
-  #unreadHidden = 0;
-  #contentMax = CONTENT_MAX;
-  #typists = new Map(); // user → timer
+  #shown = null; // the conversation in the document
+  #list = null;
+  #composer;
+  #closedFor = ""; // why the room takes nothing more
+  #passing = "";
   #timers = { toast: 0, passing: 0, clock: 0 };
   #listeners = new AbortController();
 
-  constructor(user, room, actions) {
-    this.#user = user;
-    this.#room = room;
+  constructor(chats, members, actions) {
+    this.#chats = chats;
+    this.#members = members;
     this.#actions = actions;
-    this.#list = new List(this.#timeline, byId("scroller"), byId("timeline"), {
-      onTop: () => this.#loadOlder(),
-      onUnread: (count) => this.#showPill(count),
-    });
-    byId("room-name").textContent = room;
-    byId("second").href = `/?room=${encodeURIComponent(room)}`;
-    this.#showPresence("");
-    this.#setEdge("", false);
+    this.#composer = new Composer(
+      {
+        say: (text) => this.#say(text),
+        typing: () => actions.typing(),
+        attach: (files) => actions.attach(files),
+      },
+      this.#listeners.signal,
+    );
+    byId("second").href = `/?room=${encodeURIComponent(chats.room.address)}`;
     this.#listen();
-    this.#retitle();
     byId("chat").hidden = false;
-    byId("text").focus();
+    this.show();
   }
 
   // close ends the view and leaves an empty page.
@@ -59,10 +55,51 @@ export class View {
     this.#listeners.abort();
     this.#list.close();
     for (const timer of Object.values(this.#timers)) clearTimeout(timer);
-    for (const timer of this.#typists.values()) clearTimeout(timer);
     byId("chat").hidden = true;
     byId("toast").hidden = true;
     document.title = "throng";
+  }
+
+  // show shows the conversation that is the shown one now.
+  show() {
+    if (this.#shown) this.#shown.text = this.#composer.text;
+    this.#list?.close();
+    const shown = this.#chats.shown;
+    this.#shown = shown;
+    this.#list = new List(shown.timeline, byId("scroller"), byId("timeline"), {
+      onTop: () => this.#loadOlder(),
+      onUnread: (count) => this.#showPill(count),
+    });
+    byId("room-name").textContent = this.#title;
+    byId("empty-direct").hidden = shown.peer === null;
+    byId("empty-room").hidden = shown.peer !== null;
+    this.#composer.text = shown.text;
+    this.#composer.disabled = shown.peer === null && this.#closedFor !== "";
+    this.#composer.focus();
+    this.#passing = "";
+    this.refresh();
+  }
+
+  // refresh shows what changed of the shown conversation, and of the members.
+  refresh() {
+    const { timeline, trouble, loading } = this.#shown;
+    const { more, reach } = timeline.coverage;
+    this.retitle();
+    this.#showPresence();
+    this.#showTypists();
+    byId("empty").hidden = timeline.items.length > 0 || more !== false;
+    byId("edge").hidden = !byId("empty").hidden;
+    byId("edge-retry").hidden = !trouble;
+    byId("edge-text").textContent = trouble
+      ? `Older messages could not be loaded: ${trouble}`
+      : timeline.full
+        ? "This page keeps no more messages than these"
+        : more === false
+          ? this.#beginning(reach)
+          : loading
+            ? "Loading older messages"
+            : "";
+    this.#list.refresh();
   }
 
   // --- what the connection reports
@@ -77,10 +114,7 @@ export class View {
       byId("state-text").textContent = { connecting: "Connecting", online: "Online", closed: "Disconnected" }[state.name];
       return;
     }
-    this.#forgetTypists();
-    this.#members = 0; // not known
-    this.#showPresence("");
-    this.#announce("Offline");
+    this.announce("Offline");
     const tell = () => {
       const seconds = Math.max(0, Math.ceil((state.retryAt - Date.now()) / 1000));
       byId("state-text").textContent = `Offline, next try in ${seconds} s`;
@@ -89,11 +123,8 @@ export class View {
     this.#timers.clock = setInterval(tell, 250);
   }
 
-  setUser(user, contentMax) {
-    this.#user = user;
-    this.#contentMax = contentMax;
-    this.#showPresence("");
-    this.#retitle();
+  setLimits({ message }) {
+    this.#composer.contentMax = message;
   }
 
   toast(text) {
@@ -104,86 +135,45 @@ export class View {
     this.#timers.toast = setTimeout(() => (toast.hidden = true), TOAST_MS);
   }
 
-  // --- what the room reports (the handlers of Room)
+  // --- what the conversations report
 
-  onJoined({ members, recovered, missed, resumed, at }) {
-    this.#joined = true;
-    this.#loading = !recovered; // the first page is on its way
-    this.#setEdge(this.#timeline.more === false ? this.#beginning() : "", false);
-    this.#members = members;
-    byId("text").disabled = false;
-    this.#showPresence("");
-    if (!resumed) return;
-    const outcome = !recovered
-      ? "the history was reloaded"
-      : missed === 0
-        ? "nothing was missed"
-        : `recovered ${missed === 1 ? "1 message" : `${missed} messages`}`;
-    this.#showPresence(outcome); // the notice may have scrolled out of sight
-    this.#notice(`Reconnected: ${outcome}`, at);
-  }
-
-  onReset() {
-    this.#timeline.forget();
+  // reset forgets where the shown timeline stood.
+  reset() {
     this.#list.toEnd();
   }
 
-  onPage(messages, more) {
-    for (const message of messages) this.#timeline.add(message, message.from === this.#user);
-    this.#timeline.more = more;
-    this.#loading = false;
-    this.#setEdge(more ? "" : this.#beginning(), false);
-    this.#changed();
+  // closed tells why the room takes nothing more, and returns it for people.
+  closed(reason) {
+    this.#closedFor = CLOSED_REASONS[reason] ?? `The room was closed: ${reason}`;
+    if (this.#shown.peer === null) this.#composer.disabled = true;
+    return this.#closedFor;
   }
 
-  onPageFailed(reason) {
-    this.#loading = false;
-    this.#setEdge(`Older messages could not be loaded: ${reason}`, true);
-    this.#changed();
+  // reopened tells that the room was joined.
+  reopened() {
+    this.#closedFor = "";
+    this.#composer.disabled = false;
   }
 
-  onMessage(message) {
-    const own = message.from === this.#user;
-    if (!this.#timeline.add(message, own)) return;
-    this.#stopTyping(message.from);
-    this.#changed();
-    if (own) return;
-    this.#announce(`${message.from}: ${textOf(message)}`);
-    if (document.hidden) {
-      this.#unreadHidden++;
-      this.#retitle();
-    }
+  // pass shows a text beside who is there, for some seconds.
+  pass(text) {
+    clearTimeout(this.#timers.passing);
+    this.#passing = text;
+    this.#timers.passing = setTimeout(() => {
+      this.#passing = "";
+      this.#showPresence();
+    }, PASSING_MS);
+    this.#showPresence();
   }
 
-  onDraft(draft) {
-    this.#timeline.draft(draft, this.#user);
-    if (draft.state === "failed") this.#announce(`Not sent: ${draft.reason}`);
-    this.#changed();
+  // announce tells it to those who do not see the page.
+  announce(text) {
+    byId("announce").textContent = text;
   }
 
-  onTransient(message) {
-    if (message.content?.typing !== true || message.from === this.#user) return;
-    clearTimeout(this.#typists.get(message.from));
-    this.#typists.set(message.from, setTimeout(() => this.#stopTyping(message.from), TYPING_MS));
-    this.#showTypists();
-  }
-
-  onMembers(count, joined, left) {
-    if (count === this.#members && !joined && !left) return;
-    this.#members = count;
-    if (left) this.#stopTyping(left);
-    this.#showPresence(joined ? `${joined} joined` : left ? `${left} left` : "");
-  }
-
-  onNotice(text) {
-    this.#notice(text);
-  }
-
-  onClosed(reason) {
-    const text = CLOSED_REASONS[reason] ?? `The room was closed: ${reason}`;
-    this.#notice(text);
-    byId("text").disabled = true;
-    byId("send").disabled = true;
+  retitle() {
+    const { unread } = this.#chats;
+    document.title = `${unread ? `(${unread}) ` : ""}${this.#title} · ${this.#chats.user}`;
   }
 
   // --- what the user does
@@ -191,110 +181,53 @@ export class View {
   #listen() {
     const { signal } = this.#listeners;
     const on = (target, type, handler) => target.addEventListener(type, handler, { signal });
-    const text = byId("text");
-    on(byId("composer"), "submit", (event) => {
-      event.preventDefault();
-      this.#say();
-    });
-    on(text, "input", () => {
-      this.#sizeComposer();
-      if (text.value) this.#actions.typing();
-    });
-    on(text, "keydown", (event) => {
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-      event.preventDefault();
-      this.#say();
-    });
     on(byId("leave"), "click", () => this.#actions.leave());
     on(byId("state"), "click", () => this.#actions.reconnect());
     on(byId("pill"), "click", () => this.#list.toEnd());
-    on(byId("edge"), "click", (event) => {
-      if (event.target.tagName !== "BUTTON") return;
-      this.#setEdge("", false);
+    on(byId("edge-retry"), "click", () => {
+      this.#shown.trouble = "";
       this.#loadOlder();
     });
     on(byId("timeline"), "click", ({ target }) => {
-      const { action, key } = target.dataset;
-      if (action) this.#actions[action](key);
-    });
-    on(document, "visibilitychange", () => {
-      if (document.hidden) return;
-      this.#unreadHidden = 0;
-      this.#retitle();
+      const button = target.closest("[data-action]");
+      if (!button) return;
+      const { action, key } = button.dataset;
+      if (!action.endsWith("File")) {
+        this.#actions[action](key);
+        return;
+      }
+      const from = button.closest(".message").dataset.from;
+      const item = this.#shown.timeline.items.findLast(({ file }) => file?.id === key && file.from === from);
+      if (item) this.#actions[action](item);
     });
   }
 
-  #say() {
-    const field = byId("text");
-    const text = field.value.trim().toWellFormed(); // half a character is no JSON
-    if (!text || field.disabled || this.#excess(text) > 0) return;
+  #say(text) {
     if (!this.#actions.say(text)) {
       this.toast("Too many messages are waiting for the server. Wait until some have gone out.");
-      return;
+      return false;
     }
-    field.value = "";
-    this.#sizeComposer();
     this.#list.toEnd();
-    field.focus();
-  }
-
-  #sizeComposer() {
-    const field = byId("text");
-    field.style.height = "auto";
-    field.style.height = `${field.scrollHeight}px`;
-    const excess = this.#excess(field.value.trim());
-    byId("composer-hint").textContent =
-      excess > 0 ? `Too long by ${excess.toLocaleString()} bytes of ${this.#contentMax.toLocaleString()}` : "";
-    byId("send").disabled = field.value.trim() === "" || excess > 0;
-  }
-
-  #excess(text) {
-    if (text.length * 6 < this.#contentMax) return 0; // no character takes more
-    return encoder.encode(JSON.stringify(text)).length - this.#contentMax;
+    return true;
   }
 
   async #loadOlder() {
-    const timeline = this.#timeline;
-    if (this.#loading || !this.#joined || timeline.more === false || !byId("edge-retry").hidden) return;
-    if (timeline.full) {
-      this.#setEdge("This page keeps no more messages than these", false);
-      return;
-    }
-    this.#loading = true;
-    this.#setEdge("Loading older messages", false);
-    try {
-      await this.#actions.older(timeline.oldest);
-    } catch (error) {
-      this.onPageFailed(error.message);
-    }
+    const { timeline, loading, joined, trouble } = this.#shown;
+    if (loading || !joined || trouble || timeline.coverage.more === false || timeline.full) return;
+    await this.#actions.older();
   }
 
   // --- how it is shown
 
-  #changed() {
-    byId("empty").hidden = this.#timeline.items.length > 0 || this.#timeline.more !== false;
-    byId("edge").hidden = !byId("empty").hidden;
-    this.#list.refresh();
+  get #title() {
+    const { peer, address } = this.#shown;
+    if (peer === null) return address;
+    return peer === this.#chats.user ? "Notes to yourself" : peer;
   }
 
-  #notice(text, at) {
-    this.#timeline.notice(text, at);
-    this.#announce(text);
-    this.#changed();
-  }
-
-  // announce tells it to those who do not see the page.
-  #announce(text) {
-    byId("announce").textContent = text;
-  }
-
-  #beginning() {
-    return this.#timeline.oldest > 1 ? "Older messages are no longer kept" : `This is where ${this.#room} begins`;
-  }
-
-  #setEdge(text, retry) {
-    byId("edge-text").textContent = text;
-    byId("edge-retry").hidden = !retry;
+  #beginning(reach) {
+    if (this.#shown.peer !== null) return "This is where it begins";
+    return reach > 1 ? "Older messages are no longer kept" : `This is where ${this.#title} begins`;
   }
 
   #showPill(count) {
@@ -304,33 +237,25 @@ export class View {
     pill.textContent = count > 0 ? `${count} new message${count === 1 ? "" : "s"}` : "Latest";
   }
 
-  #showPresence(passing) {
-    clearTimeout(this.#timers.passing);
-    const parts = [`You are ${this.#user}`];
-    if (this.#members === 1) parts.push("nobody else is here");
-    if (this.#members > 1) parts.push(`${this.#members} people`);
-    if (passing) parts.push(passing);
+  #showPresence() {
+    const { count, statuses } = this.#members;
+    const { peer } = this.#shown;
+    const parts = [`You are ${this.#chats.user}`];
+    if (peer !== null) {
+      parts.push("only the two of you see this");
+      if (peer === this.#chats.user) parts[1] = "only you see this";
+      else if (statuses.has(peer)) parts.push(`${peer} is ${STATUSES[statuses.get(peer)].toLowerCase()}`);
+    } else {
+      if (count === 1) parts.push("nobody else is here");
+      if (count > 1) parts.push(`${count.toLocaleString()} people`);
+    }
+    if (this.#passing) parts.push(this.#passing);
     byId("presence").textContent = parts.join(" · ");
-    if (passing) this.#timers.passing = setTimeout(() => this.#showPresence(""), PASSING_MS);
   }
 
   #showTypists() {
-    const names = [...this.#typists.keys()];
+    const names = this.#shown.typists;
     byId("typing").textContent =
       names.length === 0 ? "" : names.length === 1 ? `${names[0]} is writing` : `${names.length} people are writing`;
-  }
-
-  #stopTyping(user) {
-    clearTimeout(this.#typists.get(user));
-    if (this.#typists.delete(user)) this.#showTypists();
-  }
-
-  #forgetTypists() {
-    for (const user of [...this.#typists.keys()]) this.#stopTyping(user);
-  }
-
-  #retitle() {
-    const unread = this.#unreadHidden ? `(${this.#unreadHidden}) ` : "";
-    document.title = `${unread}${this.#room} · ${this.#user}`;
   }
 }

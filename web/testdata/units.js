@@ -37,7 +37,7 @@ function newRoom() {
   const handlers = {};
   for (const name of [
     "onJoined", "onReset", "onPage", "onPageFailed", "onMessage", "onDraft",
-    "onTransient", "onMembers", "onNotice", "onRefused", "onClosed",
+    "onTransient", "onMembers", "onUpdated", "onNotice", "onRefused", "onClosed",
   ]) handlers[name] = told(name);
   const it = new room.Room(fake, "r", handlers);
   it.setLimits({});
@@ -231,7 +231,7 @@ return {
     await settled();
     const [joined, loaded] = room.log;
     equal([joined[1].resumed, joined[1].missed], [false, 0]);
-    equal(loaded, ["onPage", [message(8), message(9)], true]);
+    equal(loaded, ["onPage", [message(8), message(9)], true, 10]);
   },
 
   "the position follows the stream, through messages and own acks": async () => {
@@ -404,28 +404,11 @@ return {
     it.notice("after 3", 3);
     const shown = () => it.items.map((item) => (item.kind === "notice" ? item.text : item.offset));
     equal(it.items.map((item) => item.text), ["m1", "m3", "after 3", "m4", "m5", "after 5", "draft"]);
-    equal([it.oldest, it.newest], [1, 5]);
+    equal(it.newest, 5);
     it.draft({ key: "k", text: "draft", state: "done", reason: "", offset: 6, timestamp: 9 }, "me");
     equal(shown(), [1, 3, "after 3", 4, 5, "after 5", 6]);
     it.forget();
     equal(it.items.length, 0);
-  },
-
-  "the members are counted by joining again, until the server tells of them": async () => {
-    const room = newRoom();
-    await joinFresh(room);
-    room.it.receive(message(1));
-    room.it.recount();
-    const join = room.fake.take("join");
-    equal(join.frame.since.offset, 1);
-    join.reply({ type: "joined", epoch: "e", offset: 2, recovered: true, members: 7 });
-    await settled();
-    equal(room.log.at(-1), ["onMembers", 7, null, null]);
-    room.it.receive(message(2));
-    equal((await rejoin(room, 2)).offset, 2);
-    room.it.receive({ type: "member_joined", room: "r", userId: "eve", members: 8 });
-    room.it.recount();
-    equal(room.fake.asked.length, 0);
   },
 
   "any content has a text": () => {
