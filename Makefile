@@ -62,6 +62,14 @@ bench: build bin/floor ## measure throng beside C programs, about 8 minutes; QUI
 	go run ./bench/compare --out $(RESULTS) $(if $(QUICK),--quick)
 	cd bench/plot && go run . '$(CURDIR)/$(RESULTS)'
 
+.PHONY: wrk
+wrk: build ## load the handshake and plain HTTP with wrk, and check its counts
+	bench/wrk/run
+
+.PHONY: tsung
+tsung: build ## load the echo and rooms with tsung; its report stays in bin/tsung
+	bench/tsung/run
+
 .PHONY: install
 install: build ## install binary, unit and configuration (PREFIX, DESTDIR); as root it creates the user
 	install -D -m 755 bin/throng '$(DESTDIR)$(PREFIX)/bin/throng'

@@ -106,7 +106,7 @@ func (f *fanout) step(ctx context.Context, in input) (output, error) {
 	case stepWarm:
 		return f.publish(ctx, f.options.Warmup, 0)
 	case stepRest:
-		return output{}, f.loop.serve(ctx, restStep)
+		return output{}, f.loop.serve(ctx, f.options.Settle)
 	case stepRun:
 		return f.publish(ctx, f.options.Duration, f.options.Messages)
 	case stepDrain:

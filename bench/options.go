@@ -45,7 +45,7 @@ const maxConns = 18_000
 func defaultOptions() options {
 	return options{
 		URL: "ws://127.0.0.1:8080", Codec: codecJSON, Rooms: 1, Publishers: 1, Size: 128, Outstanding: 1,
-		Duration: 10 * time.Second, Warmup: time.Second, Settle: 10 * time.Second, Timeout: 10 * time.Second, Processes: 1,
+		Duration: 10 * time.Second, Warmup: time.Second, Settle: 15 * time.Second, Timeout: 10 * time.Second, Processes: 1,
 		Page: 100, Durability: durabilityAsync, Conns: 1, Dir: os.TempDir(),
 		Prefix: fmt.Sprintf("bench-%08x", rand.Uint32()),
 	}
@@ -108,7 +108,7 @@ var flagHelp = map[string]string{
 	"messages":     "messages of each sender, in place of --duration",
 	"duration":     "how long to measure",
 	"warmup":       "how long to run before",
-	"settle":       "how long the server's memory may take to come to rest",
+	"settle":       "how long the server is left alone before its memory is read",
 	"page":         "messages in a page",
 	"durability":   "when a message counts: async or sync",
 	"dir":          "where a directory is made to write in, and removed",

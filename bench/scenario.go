@@ -166,30 +166,16 @@ func prime(ctx context.Context, o *options, p *progress) error {
 	return err
 }
 
-// restTime is how long memory must have stopped falling to be at rest.
-const (
-	restTime = 3 * time.Second
-	restStep = 250 * time.Millisecond
-)
-
-// rest keeps the connections open until the server's memory no longer falls,
-// for the settling time at most, and returns what it uses then.
+// rest leaves the server alone for the settling time, with the connections
+// open, and returns what memory it uses then.
 func (s *scenario) rest(ctx context.Context) (pss int64, err error) {
-	s.progress.stage("settling")
-	s.server.sample()
 	if s.server == nil {
 		return 0, nil
 	}
-	least := s.server.pss
-	start := time.Now()
-	for fell := start; time.Since(start) < s.options.Settle && time.Since(fell) < restTime; {
-		if _, err := s.crew.do(ctx, input{Step: stepRest}); err != nil {
-			return 0, err
-		}
-		s.server.sample()
-		if s.server.pss < least-least/200 {
-			least, fell = s.server.pss, time.Now()
-		}
+	s.progress.stage("leaving the server alone")
+	if _, err := s.crew.do(ctx, input{Step: stepRest}); err != nil {
+		return 0, err
 	}
+	s.server.sample()
 	return s.server.pss, nil
 }

@@ -32,7 +32,7 @@ type output struct {
 const (
 	stepOpen   = "open"   // open the connections and prepare them
 	stepWarm   = "warm"   // as run, but for the warm-up's time
-	stepRest   = "rest"   // keep the connections for restStep
+	stepRest   = "rest"   // keep the connections for the settling time
 	stepDrain  = "drain"  // wait until everything sent has arrived
 	stepBegin  = "begin"  // forget what was counted
 	stepRun    = "run"    // measure

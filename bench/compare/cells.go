@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strconv"
 )
 
@@ -56,16 +57,18 @@ func cells(p plan) []cell {
 	members := func(n int, more ...string) []string {
 		return append(append([]string{"--members", strconv.Itoa(n), "--size", "128"}, timed...), more...)
 	}
-	conns := []string{"--connections", strconv.Itoa(p.Connections), "--rooms", strconv.Itoa(p.Rooms), "--size", "128"}
+	conns := slices.Clip([]string{"--connections", strconv.Itoa(p.Connections), "--rooms", strconv.Itoa(p.Rooms), "--size", "128"})
+	// A quiet server collects its garbage within ten seconds.
+	const settle = "12s"
 	echo := append([]string{"--connections", "100", "--size", "128"}, timed...)
 	// A publisher at full speed keeps many messages under way. The warm-up is
 	// long, so that the outboxes of those that never read are full after it.
-	slow := []string{"--outstanding", "64", "--warmup", (3 * p.Warmup).String()}
+	slow := slices.Clip([]string{"--outstanding", "64", "--warmup", (3 * p.Warmup).String()})
 
 	return []cell{
 		{cellConn, 1 + p.Rounds/3, []side{
-			{sideThrong, throng, with("conn", "json", conns...)},
-			{sideFloor, floorOne, with("conn", "floor", conns...)},
+			{sideThrong, throng, with("conn", "json", append(conns, "--settle", settle)...)},
+			{sideFloor, floorOne, with("conn", "floor", append(conns, "--settle", "1s")...)},
 		}},
 		{cellOne, p.Rounds, []side{
 			{sideThrong, throng, with("fanout", "json", members(p.Members)...)},
