@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
 	"github.com/thronghq/throng/internal/throngtest"
@@ -222,6 +223,22 @@ func (w *window) awaitRows(n int) {
 	w.t.Helper()
 	w.await(fmt.Sprintf(`document.querySelectorAll("#timeline .message[data-offset]").length === %d &&
 		document.querySelectorAll("#timeline .message:not([data-state=done])").length === 0`, n))
+}
+
+// before runs JavaScript in each page that the window opens from now on, before
+// the page's own.
+func (w *window) before(script string) {
+	w.t.Helper()
+	_, err := chromedp.Call(w.ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: script})
+	if err != nil {
+		w.t.Fatalf("%s: %v", w.name, err)
+	}
+}
+
+// click clicks an element, once it is there.
+func (w *window) click(selector string) {
+	w.t.Helper()
+	w.do(chromedp.Click(chromedp.CSS(selector)))
 }
 
 // awaitOnline waits until the window has joined its room.

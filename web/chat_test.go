@@ -57,6 +57,7 @@ func numbered(prefix string, n int) []string {
 }
 
 func TestTwoWindowsTalk(t *testing.T) {
+	t.Parallel()
 	server := throngtest.Start(t, throngtest.Options{})
 	chromium := startBrowser(t)
 	ana := chromium.open("ana", server.URL(chatPath("ana", "lobby")))
@@ -102,8 +103,12 @@ func TestTwoWindowsTalk(t *testing.T) {
 // with sync because no acknowledged message is lost, with async, which may lose
 // its last milliseconds, because the windows send those again.
 func TestKillInTheMiddleOfTheChat(t *testing.T) {
+	t.Parallel()
 	for _, durability := range []string{"sync", "async"} {
-		t.Run(durability, func(t *testing.T) { killInTheMiddle(t, durability) })
+		t.Run(durability, func(t *testing.T) {
+			t.Parallel()
+			killInTheMiddle(t, durability)
+		})
 	}
 }
 
@@ -195,6 +200,7 @@ func expectOnce(t *testing.T, history []row, each int) {
 // A window whose link breaks, while the others go on, is told how much it
 // missed, and what was written in it meanwhile arrives once.
 func TestLinkBreaks(t *testing.T) {
+	t.Parallel()
 	server := throngtest.Start(t, throngtest.Options{})
 	link := newLink(t, server.Addr())
 	chromium := startBrowser(t)
@@ -225,6 +231,7 @@ func TestLinkBreaks(t *testing.T) {
 }
 
 func TestHistoryScrollAndReload(t *testing.T) {
+	t.Parallel()
 	const total = 700
 	server := throngtest.Start(t, throngtest.Options{})
 	publish(t, server, "bob", "lobby", numbered("line", total)...)
@@ -286,6 +293,7 @@ func TestHistoryScrollAndReload(t *testing.T) {
 }
 
 func TestErrorsAreShown(t *testing.T) {
+	t.Parallel()
 	server := throngtest.Start(t, throngtest.Options{NoDev: true})
 	chromium := startBrowser(t)
 	ana := chromium.open("ana", server.URL("/"))

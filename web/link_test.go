@@ -14,9 +14,11 @@ type link struct {
 	listener net.Listener
 	target   string
 
-	mu    sync.Mutex
-	down  bool
-	conns map[net.Conn]struct{}
+	mu     sync.Mutex
+	budget int           // bytes that may still go to the server; negative for any number
+	freed  chan struct{} // closed when the budget no longer counts
+	down   bool
+	conns  map[net.Conn]struct{}
 
 	done sync.WaitGroup
 }
@@ -27,10 +29,11 @@ func newLink(t *testing.T, target string) *link {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &link{t: t, listener: listener, target: target, conns: map[net.Conn]struct{}{}}
+	l := &link{t: t, listener: listener, target: target, budget: -1, freed: make(chan struct{}), conns: map[net.Conn]struct{}{}}
 	l.done.Go(l.accept)
 	t.Cleanup(func() {
 		listener.Close()
+		l.free()
 		l.cut()
 		l.done.Wait()
 	})
@@ -52,7 +55,7 @@ func (l *link) accept() {
 		}
 		if l.add(near, far) {
 			l.done.Go(func() { pass(near, far) })
-			l.done.Go(func() { pass(far, near) })
+			l.done.Go(func() { pass(toll{far, l}, near) })
 		}
 	}
 }
@@ -76,6 +79,42 @@ func pass(to, from net.Conn) {
 	io.Copy(to, from) // ends with the link, whatever the reason
 	to.Close()
 	from.Close()
+}
+
+// hold lets n more bytes through to the server, and keeps what comes after
+// them waiting until free.
+func (l *link) hold(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.budget = n
+}
+
+func (l *link) free() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.budget >= 0 {
+		l.budget = -1
+		close(l.freed)
+	}
+}
+
+// toll is the server's end of a connection, for bytes that go there.
+type toll struct {
+	net.Conn
+	link *link
+}
+
+func (t toll) Write(p []byte) (int, error) {
+	t.link.mu.Lock()
+	over := t.link.budget >= 0 && len(p) > t.link.budget
+	if t.link.budget >= 0 && !over {
+		t.link.budget -= len(p)
+	}
+	t.link.mu.Unlock()
+	if over {
+		<-t.link.freed
+	}
+	return t.Conn.Write(p)
 }
 
 func (l *link) cut() {

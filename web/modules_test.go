@@ -14,6 +14,7 @@ var units string
 // The page's modules, each by itself, with no server but the one that serves
 // the files.
 func TestModules(t *testing.T) {
+	t.Parallel()
 	server := httptest.NewServer(web.Handler())
 	t.Cleanup(server.Close)
 	window := startBrowser(t).open("page", server.URL+"/")
@@ -24,8 +25,8 @@ func TestModules(t *testing.T) {
 	}
 	var results []result
 	window.eval(`(async () => {
-		const [connection, room, timeline] = await Promise.all(
-			["connection", "room", "timeline"].map((name) => import("/" + name + ".js")));
+		const [connection, room, timeline, files, uploads, members, conversations] = await Promise.all(
+			["connection", "room", "timeline", "files", "uploads", "members", "conversations"].map((name) => import("/" + name + ".js")));
 		const tests = await (async () => {`+units+`})();
 		const results = [];
 		for (const [name, test] of Object.entries(tests)) {

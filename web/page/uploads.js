@@ -53,7 +53,7 @@ export class Uploads {
   // people where it cannot.
   async send(user, { stream, address }, blob, name = blob.name) {
     if (blob.size === 0) throw new Error(`${name} is empty`);
-    if (blob.size > FILE_MAX) throw new Error(`${name} has ${sizeOf(blob.size)}; ${sizeOf(FILE_MAX)} is the most`);
+    if (blob.size > FILE_MAX) throw new Error(`${name} is larger than ${FILE_MAX >> 20} MiB, the most that goes through here`);
     if (this.#queue.length >= QUEUE_MAX) throw new Error(`${name} was not taken: ${QUEUE_MAX} files are on their way`);
     const pieceSize = pieceSizeOf(this.limits);
     if (pieceSize < PIECE_MIN) throw new Error("this server's limits are too small for files");
