@@ -38,6 +38,10 @@ func (h *Hub) PublishDirect(m Member, ms *Membership, to string, ns *proto.Names
 // author go out in their order, though an addressee's inbox may have to be woken
 // first. Only r's worker calls it.
 func (r *Room) appendDirect(o *outgoing) {
+	if err := r.keep(o); err != nil {
+		r.refuse(o, err)
+		return
+	}
 	if r.directs = append(r.directs, o); len(r.directs) == 1 {
 		r.sendDirects()
 	}
@@ -61,9 +65,15 @@ func (r *Room) sendDirects() {
 			runtime.Gosched() // the inbox is just leaving memory
 			continue
 		}
-		r.directs = r.directs[1:]
+		r.dropDirect(o)
 	}
 	r.directs = nil
+}
+
+// dropDirect takes the first direct message, o, off the queue.
+func (r *Room) dropDirect(o *outgoing) {
+	r.unkeep(o)
+	r.directs = r.directs[1:]
 }
 
 // awaitPeer goes on with the queue once the addressee's inbox is awake, or
@@ -74,7 +84,7 @@ func (r *Room) awaitPeer(o *outgoing) {
 		r.post(op{do: func(r *Room, _ *proto.Error) {
 			r.held.Add(-1)
 			if err != nil {
-				r.directs = r.directs[1:]
+				r.dropDirect(o)
 				r.refuse(o, err)
 			}
 			r.sendDirects()
@@ -88,10 +98,8 @@ func (r *Room) appendPair(o *outgoing, peer *Room) (taken bool, _ *proto.Error) 
 	twin := &outgoing{Publish: proto.Publish{Message: o.Message}}
 	twin.Key = "" // the addressee has no use for it
 	o.Origin, twin.Origin = o, twin
-	for _, room := range []*Room{r, peer} {
-		if err := room.overloaded(); err != nil {
-			return false, err
-		}
+	if err := peer.overloaded(); err != nil {
+		return false, err
 	}
 	if !peer.beginAppend() {
 		return false, nil

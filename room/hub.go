@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -14,18 +15,21 @@ import (
 )
 
 const (
-	shardCount   = 64               // a power of two
-	sweepEvery   = 5 * time.Second  // how often idle rooms are looked for
-	roomLinger   = 30 * time.Second // how long an empty room stays in memory
-	ringLinger   = time.Minute      // how long a quiet durable room keeps its ring
-	readers      = 4                // goroutines that may wait for the log
-	keysPerRoom  = 100_000          // idempotency keys that a room remembers
-	acksWaiting  = 4096             // acks that may wait for one lagging author
-	batchBytes   = 48 << 10         // of frames in one write
-	maxBacklog   = 4 << 20          // bytes of messages that a room may have on their way
-	backlogRetry = 100 * time.Millisecond
-	cursorBytes  = 32 << 10 // of frames that a cursor delivers at once
-	cursorRounds = 8        // such deliveries before others have their turn
+	shardCount     = 64               // a power of two
+	sweepEvery     = 5 * time.Second  // how often idle rooms are looked for
+	roomLinger     = 30 * time.Second // how long an empty room stays in memory
+	crowd          = 20_000           // empty rooms that may do so
+	ringLinger     = time.Minute      // how long a quiet durable room keeps its ring
+	readers        = 4                // goroutines that may wait for the log
+	keysPerRoom    = 100_000          // idempotency keys that a room remembers
+	repeatsWaiting = 1000             // repeats that may wait for their key's first message
+	acksWaiting    = 4096             // acks that may wait for one lagging author
+	batchBytes     = 48 << 10         // of frames in one write
+	maxBacklog     = 4 << 20          // bytes of messages that a room may have on their way
+	maxKept        = 64 << 20         // bytes of messages that may wait in all rooms before the log can have them
+	backlogRetry   = 100 * time.Millisecond
+	cursorBytes    = 32 << 10 // of frames that a cursor delivers at once
+	cursorRounds   = 8        // such deliveries before others have their turn
 )
 
 // Options says how a Hub works. Namespaces, Limits, Log and Logger must be set.
@@ -51,6 +55,8 @@ type Hub struct {
 	seed       maphash.Seed
 	meters     *meters
 
+	kept     atomic.Int64 // bytes of messages that wait, see Room.keep
+	vacant   atomic.Int64 // rooms in memory without users
 	people   *people
 	receipts receipts
 
@@ -175,6 +181,7 @@ func (h *Hub) room(name string, ns *proto.Namespace) *Room {
 	}
 	r = newRoom(h, name, ns)
 	s.rooms[r.name] = r
+	h.vacant.Add(1)
 	h.readers.submit((*wakeJob)(r))
 	return r
 }
@@ -225,6 +232,7 @@ func (h *Hub) forget(r *Room) bool {
 		r.stream.Close()
 	}
 	delete(s.rooms, r.name)
+	h.vacant.Add(-1)
 	h.watchMu.Lock()
 	delete(h.watched, r)
 	h.watchMu.Unlock()
@@ -244,24 +252,47 @@ func (h *Hub) sweep(ctx context.Context) {
 			return
 		case <-tick.C:
 			rooms = h.tickWatched(rooms)
-		case <-sweep.C:
-			rooms = h.idle(rooms[:0])
-			for _, r := range rooms {
-				r.post(op{do: func(r *Room, _ *proto.Error) { r.rest() }})
+			if h.linger() == 0 {
+				rooms = h.restIdle(rooms)
 			}
+		case <-sweep.C:
+			rooms = h.restIdle(rooms)
 		}
 	}
+}
+
+// linger is how long an empty room stays in memory: clients that name ever new
+// rooms must not fill it.
+func (h *Hub) linger() time.Duration {
+	if h.vacant.Load() > crowd {
+		return 0
+	}
+	return roomLinger
+}
+
+// restIdle asks the rooms to rest that have been quiet for long enough.
+func (h *Hub) restIdle(rooms []*Room) []*Room {
+	rooms = h.idle(rooms[:0])
+	for i, r := range rooms {
+		r.post(op{do: func(r *Room, _ *proto.Error) { r.rest() }})
+		rooms[i] = nil
+	}
+	return rooms
 }
 
 // idle appends the rooms that have been quiet for long enough to give up
 // memory.
 func (h *Hub) idle(dst []*Room) []*Room {
-	now := h.now().UnixMilli()
+	now, linger := h.now().UnixMilli(), h.linger()
 	for i := range h.shards {
 		s := &h.shards[i]
 		s.mu.RLock()
 		for _, r := range s.rooms {
-			if now-r.touched.Load() >= roomLinger.Milliseconds() {
+			enough := roomLinger
+			if r.vacant.Load() {
+				enough = linger
+			}
+			if r.awake.Load() && now-r.touched.Load() >= enough.Milliseconds() {
 				dst = append(dst, r)
 			}
 		}

@@ -1,6 +1,7 @@
 package room
 
 import (
+	"bytes"
 	"hash/maphash"
 	"sync"
 	"time"
@@ -58,7 +59,11 @@ func (r *Room) publishKeyed(o *outgoing) {
 	case e.sum != sum:
 		t.mu.Unlock()
 		o.fail(proto.ErrKeyConflict.With("key %q was used with other content in room %q", o.Key, r.name))
+	case !e.done && len(e.repeats) >= repeatsWaiting:
+		t.mu.Unlock()
+		r.refuse(o, overloadedBy("key %q has %d repeats waiting for its first message in room %q", o.Key, repeatsWaiting, r.name))
 	case !e.done:
+		o.id, o.Content = bytes.Clone(o.id), nil // which lets the content go
 		e.repeats = append(e.repeats, o)
 		t.mu.Unlock()
 	default:
@@ -198,6 +203,7 @@ func (r *Room) keysRead(found []*keyEntry, err error) {
 		t.mu.Unlock()
 	}
 	for _, o := range t.waiting {
+		r.unkeep(o)
 		if err != nil {
 			o.fail(proto.ErrStorage.With("the recent keys of room %q could not be read", r.name))
 		} else {

@@ -59,6 +59,9 @@ func (r *Room) arrive(ms *Membership) {
 		u.order = p.arrivals
 	}
 	p.users[user] = u
+	if r.vacant.CompareAndSwap(true, false) {
+		r.hub.vacant.Add(-1)
+	}
 	if !known {
 		r.tellChange(proto.EvMemberJoined, user, ms)
 	}
@@ -84,6 +87,10 @@ func (r *Room) depart(user string, atOnce bool) {
 // gone takes a user off the room's count.
 func (r *Room) gone(user string) {
 	delete(r.presence.users, user)
+	if len(r.presence.users) == 0 {
+		r.vacant.Store(true)
+		r.hub.vacant.Add(1)
+	}
 	r.tellChange(proto.EvMemberLeft, user, nil)
 	if s := r.settings.Load(); r.ns.Succession == proto.OldestSucceeds && s.host() == user {
 		r.succeed(s)

@@ -79,13 +79,41 @@ func (h *Hub) Publish(m Member, ms *Membership, name string, ns *proto.Namespace
 func (h *Hub) hold(name string, ns *proto.Namespace, o *outgoing) {
 	for {
 		r := h.room(name, ns)
+		if err := r.keep(o); err != nil {
+			r.refuse(o, err)
+			return
+		}
 		r.held.Add(1)
 		if r.post(op{do: func(r *Room, err *proto.Error) { r.release(o, err) }}) {
 			return
 		}
 		r.held.Add(-1)
+		r.unkeep(o)
 		runtime.Gosched() // the room is just leaving memory
 	}
+}
+
+// keep counts a message that has to wait before the log can have it, or says
+// why it cannot: what waits is bounded for each room, and for all together,
+// because a disk that does not answer keeps every room from waking.
+func (r *Room) keep(o *outgoing) *proto.Error {
+	if err := r.overloaded(); err != nil {
+		return err
+	}
+	size := o.size()
+	if r.hub.kept.Add(size) > maxKept {
+		r.hub.kept.Add(-size)
+		return overloadedBy("more messages wait for rooms to be read from the disk than fit in memory")
+	}
+	r.backlog.Add(size)
+	return nil
+}
+
+// unkeep undoes keep.
+func (r *Room) unkeep(o *outgoing) {
+	size := o.size()
+	r.backlog.Add(-size)
+	r.hub.kept.Add(-size)
 }
 
 // release publishes a held message, or keeps it until the room's keys are
@@ -94,12 +122,13 @@ func (r *Room) release(o *outgoing, err *proto.Error) {
 	if err == nil {
 		err = r.create(o.From, o.mayCreate)
 	}
-	switch {
-	case err != nil:
-		o.fail(err)
-	case r.awaitKeys(o):
+	if err == nil && r.awaitKeys(o) {
 		return
-	default:
+	}
+	r.unkeep(o)
+	if err != nil {
+		o.fail(err)
+	} else {
 		r.publish(o)
 	}
 	r.held.Add(-1)
@@ -161,7 +190,11 @@ func (r *Room) overloaded() *proto.Error {
 	if r.backlog.Load() < maxBacklog {
 		return nil
 	}
-	err := proto.ErrOverloaded.With("room %q has more messages on their way than it can send to its members", r.name)
+	return overloadedBy("room %q has more messages on their way than it can send to its members", r.name)
+}
+
+func overloadedBy(format string, args ...any) *proto.Error {
+	err := proto.ErrOverloaded.With(format, args...)
 	err.RetryAfter = backlogRetry
 	return err
 }

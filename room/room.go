@@ -25,10 +25,11 @@ type Room struct {
 	head     atomic.Uint64 // offset of the last message that left the queue
 	headTime atomic.Int64  // its time, µs
 	touched  atomic.Int64  // when something last happened, Unix ms
-	backlog  atomic.Int64  // bytes of messages between the append and the fan-out
+	backlog  atomic.Int64  // bytes of messages between the publish and the fan-out
 	held     atomic.Int64  // publishes that the queue or the keys hold back
 	settings atomic.Pointer[Settings]
 	unsaved  atomic.Bool // settings that the next publish stores
+	vacant   atomic.Bool // no user is in it
 
 	mu        sync.Mutex
 	queue     []op
@@ -63,6 +64,7 @@ type codecCount struct {
 func newRoom(h *Hub, name string, ns *proto.Namespace) *Room {
 	r := &Room{hub: h, name: name, ns: ns, scheduled: true}
 	r.ring.limit = min(ringMessages, ns.HistorySize)
+	r.vacant.Store(true)
 	r.touch()
 	return r
 }
@@ -192,7 +194,7 @@ func (r *Room) rest() {
 	if quiet >= ringLinger.Milliseconds() && r.ns.Durability != proto.Memory {
 		r.ring.clear()
 	}
-	if len(r.presence.users) == 0 && quiet >= roomLinger.Milliseconds() {
+	if r.vacant.Load() && quiet >= r.hub.linger().Milliseconds() {
 		r.hub.forget(r)
 	}
 }

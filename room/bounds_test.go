@@ -1,0 +1,166 @@
+package room
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/thronghq/throng/proto"
+)
+
+// asleep is a log that wakes no room whose name holds "asleep" until it is told
+// to: a disk that does not answer.
+type asleep struct {
+	*memory
+	wake chan struct{}
+}
+
+func (l *asleep) Room(name string, sink func([]*proto.Publish)) (Stream, error) {
+	if strings.Contains(name, "asleep") {
+		<-l.wake
+	}
+	return l.memory.Room(name, sink)
+}
+
+// inSleepingHouse runs a test whose log is asleep. The wake may be told once.
+func inSleepingHouse(t *testing.T, run func(t *testing.T, h *house, wake chan struct{})) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newMemory()
+		h := newHouse(t, log)
+		wake := make(chan struct{})
+		h.hub.log = &asleep{log, wake}
+		defer h.hub.Close()
+		run(t, h, wake)
+	})
+}
+
+// answers counts what a client got by type, with errors by their code.
+func answers(events []event) map[string]int {
+	count := make(map[string]int)
+	for _, e := range events {
+		count[e.Type+e.Code]++
+	}
+	return count
+}
+
+const bigBytes = 60 << 10
+
+var big = `"` + strings.Repeat("x", bigBytes) + `"`
+
+func TestWhatWaitsForAWakeIsBounded(t *testing.T) {
+	inSleepingHouse(t, func(t *testing.T, h *house, wake chan struct{}) {
+		ana := h.client("ana")
+		ana.bound = 1 << 30
+		const sent = 2 * maxBacklog / bigBytes
+		for i := range sent {
+			h.publish(ana, nil, "asleep", fmt.Sprint(i), big)
+		}
+		synctest.Wait()
+		refused := answers(ana.read(t))["erroroverloaded"]
+		if refused < sent/3 || refused > 2*sent/3 {
+			t.Errorf("%d of %d were refused", refused, sent)
+		}
+		close(wake)
+		if got := answers(ana.readAll(t)); got["ack"] != sent-refused || len(got) != 1 {
+			t.Errorf("%d were taken, then came %v", sent-refused, got)
+		}
+		if n := h.hub.kept.Load(); n != 0 {
+			t.Errorf("%d bytes still count as waiting", n)
+		}
+	})
+}
+
+func TestWhatWaitsInAllRoomsIsBounded(t *testing.T) {
+	inSleepingHouse(t, func(t *testing.T, h *house, wake chan struct{}) {
+		ana := h.client("ana")
+		ana.bound = 1 << 30
+		const perRoom = maxBacklog / bigBytes / 2
+		rooms := 2 * maxKept / (perRoom * bigBytes)
+		for i := range rooms * perRoom {
+			h.publish(ana, nil, fmt.Sprint("asleep", i%rooms), "", big)
+		}
+		synctest.Wait()
+		refused := answers(ana.read(t))["erroroverloaded"]
+		if sent := rooms * perRoom; refused < sent/3 || refused > 2*sent/3 {
+			t.Errorf("%d of %d were refused", refused, sent)
+		}
+		close(wake)
+		ana.readAll(t)
+		if n := h.hub.kept.Load(); n != 0 {
+			t.Errorf("%d bytes still count as waiting", n)
+		}
+	})
+}
+
+func TestDirectMessagesToAnInboxThatSleepsAreBounded(t *testing.T) {
+	inSleepingHouse(t, func(t *testing.T, h *house, wake chan struct{}) {
+		ana := h.client("ana")
+		ana.bound = 1 << 30
+		const sent = 2 * maxBacklog / bigBytes
+		for range sent {
+			h.direct(ana, nil, "asleep", "", "", big, false)
+		}
+		synctest.Wait()
+		refused := answers(ana.read(t))["erroroverloaded"]
+		if refused < sent/3 || refused > 2*sent/3 {
+			t.Errorf("%d of %d were refused", refused, sent)
+		}
+		close(wake)
+		if got := answers(ana.readAll(t)); got["ack"] != sent-refused || len(got) != 1 {
+			t.Errorf("%d were taken, then came %v", sent-refused, got)
+		}
+		if n := h.hub.kept.Load(); n != 0 {
+			t.Errorf("%d bytes still count as waiting", n)
+		}
+	})
+}
+
+func TestRepeatsThatWaitAreBounded(t *testing.T) {
+	inSleepingHouse(t, func(t *testing.T, h *house, wake chan struct{}) {
+		ana := h.client("ana")
+		ana.bound = 1 << 30
+		to := Inbox("asleep")
+		const sent = 1 + 2*repeatsWaiting
+		for range sent {
+			h.hub.PublishDirect(ana, nil, to, h.namespace(to), Publication{Key: []byte("k"), Content: []byte("1"), MayCreate: true})
+		}
+		synctest.Wait()
+		if got := answers(ana.read(t)); got["erroroverloaded"] != repeatsWaiting {
+			t.Errorf("%v, want %d refusals", got, repeatsWaiting)
+		}
+		close(wake)
+		if got := answers(ana.readAll(t)); got["ack"] != 1+repeatsWaiting {
+			t.Errorf("%v, want the message's ack and %d repeats'", got, repeatsWaiting)
+		}
+	})
+}
+
+// TestManyRoomsWithoutUsersLeaveMemoryEarly has one client name ever new rooms.
+func TestManyRoomsWithoutUsersLeaveMemoryEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, newMemory())
+		defer h.hub.Close()
+		ana := h.client("ana")
+		h.join(ana, "kept", proto.Since{})
+		for i := range crowd + 1000 {
+			name := fmt.Sprint("r", i)
+			h.hub.room(name, h.namespace(name))
+		}
+		synctest.Wait()
+		if n := h.hub.Rooms(); n != crowd+1001 {
+			t.Fatalf("%d rooms", n)
+		}
+		time.Sleep(2 * tickEvery)
+		synctest.Wait()
+		if n := h.hub.Rooms(); n != crowd+1 {
+			t.Errorf("%d rooms are left, want %d and the one with a user", n, crowd)
+		}
+		time.Sleep(roomLinger + 2*sweepEvery)
+		synctest.Wait()
+		if n := h.hub.Rooms(); n != 1 {
+			t.Errorf("%d rooms are left, want the one with a user", n)
+		}
+	})
+}
