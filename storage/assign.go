@@ -166,8 +166,11 @@ func (c *committer) appendMeta(b *pebble.Batch, r *Room, clean bool) {
 	c.scratch = appendMeta(c.scratch[:0], m)
 	key := appendRoomKey(make([]byte, 0, 1+proto.MaxRoomName), r.name)
 	c.set(b, key, c.scratch)
-	r.unclean = !clean
+	r.unclean, r.stale = !clean, false
 }
+
+// outdated reports that the room's record must be written before it goes idle.
+func (r *Room) outdated() bool { return r.unclean || r.stale }
 
 // trimSlack is how many messages at least a room keeps beyond what can be read
 // before some are removed one room at a time: whole buckets expire far cheaper.

@@ -205,7 +205,7 @@ func (c *committer) encode(f *flight, now int64) {
 			c.appendRoom(f.batch, d, now)
 			c.s.newest = max(c.s.newest, d.room.tail.time)
 		}
-		if d.idle && d.room.unclean {
+		if d.idle && d.room.outdated() {
 			c.appendMeta(f.batch, d.room, true)
 		}
 		d.last = d.room.tail

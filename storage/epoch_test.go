@@ -181,6 +181,35 @@ func TestTailExpiredUnseen(t *testing.T) {
 	}
 }
 
+// A room that wakes after a crash and gets no message goes idle with a record of
+// what it found: when all of that has expired, its offsets go on, and no epoch
+// has a name that another had.
+func TestExpiredAfterACrashUnwritten(t *testing.T) {
+	for _, name := range []string{"lobby", "safe:lobby"} {
+		clock := newClock()
+		o := testOptions(vfs.NewCrashableMem(), clock)
+		s := mustOpen(t, o)
+		m := join(t, s, name)
+		m.send("1")
+		m.send("2") // the record still says 1
+		s = crash(t, s, &o)
+		m = join(t, s, name)
+		h := m.Head()
+		if h.Offset != 2 {
+			t.Fatalf("%s: after the crash the head is %d", name, h.Offset)
+		}
+		m.Close()
+		clock.advance(30 * 24 * time.Hour)
+		s.expire()
+		m = join(t, s, name)
+		got := m.send("new")[0]
+		if got.Offset != 3 {
+			t.Fatalf("%s: offset %d was given out again", name, got.Offset)
+		}
+		mustClose(t, s)
+	}
+}
+
 func TestEpochListIsBounded(t *testing.T) {
 	epochs := []epoch{{generation: 1, start: 1}}
 	for g := uint64(2); g < 500; g++ {

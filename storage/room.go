@@ -29,6 +29,7 @@ type Room struct {
 	id       uint64    // 0 until something is stored
 	tail     place     // the newest message that has a place
 	unclean  bool      // the record has been written since the wake, and may be out of date
+	stale    bool      // the room woke from a record that is out of date, and it was not written since
 	bucket   uint32    // of the newest message, in the newest segment's class
 	settings []byte    // newest
 	trim     trimState // physical trimming
@@ -143,7 +144,7 @@ func (r *Room) wake() error {
 	r.segments, r.settings, r.woken = m.segments, m.settings, m.settings
 	r.tail = m.last
 	lost := false
-	if !m.clean {
+	if r.stale = !m.clean; r.stale {
 		if r.tail, lost, err = s.findTail(m); err != nil {
 			return err
 		}
@@ -154,7 +155,14 @@ func (r *Room) wake() error {
 	r.head = r.tail
 	r.bucket = s.classes[r.segments[len(r.segments)-1].class].bucket(r.tail.time)
 	epochs := m.epochs
-	if lost || r.newLife(epochs[len(epochs)-1].generation) {
+	switch {
+	case lost:
+		// Nothing of the old epochs can be read any more, and offsets after
+		// the record's may have been shown: a new log begins, whose epochs
+		// have names of their own.
+		r.birth = s.newBirth()
+		epochs = []epoch{{generation: s.generation, start: r.tail.offset + 1}}
+	case r.newLife(epochs[len(epochs)-1].generation):
 		first, err := r.lowest()
 		if err != nil {
 			return err

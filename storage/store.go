@@ -343,7 +343,7 @@ func (s *Store) finish() error {
 	batch := s.db.NewBatch()
 	c := &committer{s: s}
 	for _, r := range open {
-		if !r.unclean {
+		if !r.outdated() {
 			continue
 		}
 		c.appendMeta(batch, r, true)
