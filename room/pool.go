@@ -7,7 +7,7 @@ type job interface{ run() }
 
 // pool runs jobs on a fixed number of goroutines, in the order in which they
 // came. Its queue has no bound of its own: a room, a cursor and a waking room
-// are in it at most once each, and histories are bounded by connection.
+// are in it at most once each, and pages of history and members are bounded by connection.
 type pool struct {
 	done sync.WaitGroup
 

@@ -203,8 +203,8 @@ func (h *Hub) tickWatched(rooms []*Room) []*Room {
 }
 
 // Members answers with a page of the room's users, in the order of their names,
-// after the one that the cursor names.
-func (h *Hub) Members(ms *Membership, ns *proto.Namespace, id, cursor string) {
+// after the one that the cursor names. Done is called after the answer.
+func (h *Hub) Members(ms *Membership, ns *proto.Namespace, id, cursor string, done func()) {
 	h.post(ms.name, ns, func(r *Room, err *proto.Error) {
 		after := ""
 		switch {
@@ -218,6 +218,7 @@ func (h *Hub) Members(ms *Membership, ns *proto.Namespace, id, cursor string) {
 		}
 		if err != nil {
 			sendError(ms.member, id, ms.name, err)
+			done()
 			return
 		}
 		var names []string
@@ -226,7 +227,7 @@ func (h *Hub) Members(ms *Membership, ns *proto.Namespace, id, cursor string) {
 				names = append(names, user)
 			}
 		}
-		h.readers.submit(&membersJob{room: r, member: ms.member, id: id, names: names})
+		h.readers.submit(&membersJob{room: r, member: ms.member, id: id, names: names, done: done})
 	})
 }
 
@@ -236,9 +237,11 @@ type membersJob struct {
 	member Member
 	id     string
 	names  []string
+	done   func()
 }
 
 func (j *membersJob) run() {
+	defer j.done()
 	slices.Sort(j.names)
 	ev := &proto.Event{Type: proto.EvMembers, ID: []byte(j.id), Room: j.room.name}
 	if len(j.names) > membersPage {

@@ -133,9 +133,9 @@ func TestMembersAreListedInPages(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		ana.readAll(t)
 		var names []string
-		cursor := ""
+		cursor, pages := "", 0
 		for range 3 {
-			h.hub.Members(a, ns, "m", cursor)
+			h.hub.Members(a, ns, "m", cursor, func() { pages++ })
 			page := first(t, ana.readAll(t), "members")
 			for _, m := range page.Members.list {
 				names = append(names, m.UserID)
@@ -149,14 +149,17 @@ func TestMembersAreListedInPages(t *testing.T) {
 			t.Errorf("%d names, cursor %q", len(names), cursor)
 		}
 		for _, bad := range []string{"x", "***", membersCursor("other", "u0001")} {
-			h.hub.Members(a, ns, "m", bad)
+			h.hub.Members(a, ns, "m", bad, func() { pages++ })
 			if e := first(t, ana.readAll(t), "error"); e.Code != "invalid_cursor" {
 				t.Errorf("%q: %+v", bad, e)
 			}
 		}
-		h.hub.Members(NewMembership(ana, "r"), ns, "m", "")
+		h.hub.Members(NewMembership(ana, "r"), ns, "m", "", func() { pages++ })
 		if e := first(t, ana.readAll(t), "error"); e.Code != "not_joined" {
 			t.Errorf("%+v", e)
+		}
+		if pages != 7 {
+			t.Errorf("%d pages ended, want all 7", pages)
 		}
 		h.hub.Disconnect(ana)
 		if s := h.hub.people.status("u0000"); s != Online {

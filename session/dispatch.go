@@ -12,8 +12,9 @@ import (
 
 var inboxPrefix = []byte(room.Inbox(""))
 
-// historiesPerConn is how many pages one connection may have asked for at once.
-const historiesPerConn = 8
+// pagesPerConn is how many pages of history or members one connection may have
+// asked for at once.
+const pagesPerConn = 8
 
 // commands lends what frames are decoded into.
 var commands = sync.Pool{New: func() any { return new(proto.Command) }}
@@ -269,15 +270,26 @@ func (s *Session) history(cmd *proto.Command) *proto.Error {
 	if err != nil {
 		return err
 	}
-	if s.histories.Add(1) > historiesPerConn {
-		s.histories.Add(-1)
-		return proto.ErrOverloaded.With("%d pages of history are being read for this connection, as many as may be at once", historiesPerConn)
+	if err := s.beginPage(); err != nil {
+		return err
 	}
 	s.manager.Hub.History(s, name, p.ns, room.HistoryRequest{
 		ID: string(cmd.ID), Query: cmd.History, Cursor: string(cmd.Cursor),
-	}, func() { s.histories.Add(-1) })
+	}, s.endPage)
 	return nil
 }
+
+// beginPage counts one more page that is being read, or says that there are
+// enough.
+func (s *Session) beginPage() *proto.Error {
+	if s.pages.Add(1) > pagesPerConn {
+		s.endPage()
+		return proto.ErrOverloaded.With("%d pages of history or members are being read for this connection, as many as may be at once", pagesPerConn)
+	}
+	return nil
+}
+
+func (s *Session) endPage() { s.pages.Add(-1) }
 
 func (s *Session) ack(cmd *proto.Command) *proto.Error {
 	p, found := s.place(cmd.Room)
@@ -300,7 +312,10 @@ func (s *Session) members(cmd *proto.Command) *proto.Error {
 	if !found {
 		return proto.ErrNotJoined.With("the connection has not joined room %q", cmd.Room)
 	}
-	s.manager.Hub.Members(p.ms, p.ns, string(cmd.ID), string(cmd.Cursor))
+	if err := s.beginPage(); err != nil {
+		return err
+	}
+	s.manager.Hub.Members(p.ms, p.ns, string(cmd.ID), string(cmd.Cursor), s.endPage)
 	return nil
 }
 

@@ -49,7 +49,7 @@ type Session struct {
 	invalid  int      // invalid frames in a row
 	over     bool     // closed by this side: what still arrives is not looked at
 
-	histories atomic.Int32 // pages being read
+	pages atomic.Int32 // of history or members, being read
 
 	mu     sync.Mutex
 	places []place // by the room's name

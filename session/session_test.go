@@ -327,13 +327,19 @@ func TestAFreshTokenThatAllowsLessLeavesRooms(t *testing.T) {
 func TestTooManyPagesAtOnce(t *testing.T) {
 	inFixture(t, nil, func(t *testing.T, f *fixture) {
 		s, c := f.user("ana")
-		s.histories.Store(historiesPerConn)
+		say(s, `{"type":"join","room":"r"}`)
+		c.await(t, "joined")
+		s.pages.Store(pagesPerConn)
 		say(s, `{"type":"history","id":"1","room":"r"}`)
 		c.refused(t, "1", "overloaded")
-		s.histories.Add(-1)
+		say(s, `{"type":"members","id":"1","room":"r"}`)
+		c.refused(t, "1", "overloaded")
+		s.pages.Add(-1)
+		say(s, `{"type":"members","id":"2","room":"r"}`)
+		c.await(t, "members")
 		say(s, `{"type":"history","id":"2","room":"r"}`)
 		c.await(t, "history")
-		if n := s.histories.Load(); n != historiesPerConn-1 {
+		if n := s.pages.Load(); n != pagesPerConn-1 {
 			t.Errorf("%d pages counted", n)
 		}
 	})
