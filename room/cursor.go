@@ -208,13 +208,26 @@ func (k *chunk) add(m *proto.Message) bool {
 	return !k.full
 }
 
-// skipTo moves on to an offset; what lies before it and is gone is a gap,
-// unless the stream only begins here or the namespace wants the latest alone.
+// skipTo moves on to an offset: what lies before it is gone, but for the acks of
+// the member's own messages, which stand in their places.
 func (k *chunk) skipTo(offset uint64) {
 	for k.acked < len(k.acks) && k.acks[k.acked].offset < offset {
-		k.frames = proto.AppendEventFrame(k.frames, k.codec, &k.acks[k.acked].ack)
+		ack := &k.acks[k.acked]
+		if k.cursor.ms.echo {
+			k.gapTo(offset) // the member should have got its own messages, too
+		} else {
+			k.gapTo(ack.offset)
+		}
+		k.frames = proto.AppendEventFrame(k.frames, k.codec, &ack.ack)
 		k.acked++
+		k.at.next, k.at.hint = max(k.at.next, ack.offset+1), 0
 	}
+	k.gapTo(offset)
+}
+
+// gapTo tells of a gap up to an offset, unless the stream only begins there or
+// the namespace wants the latest alone.
+func (k *chunk) gapTo(offset uint64) {
 	if offset <= k.at.next {
 		return
 	}

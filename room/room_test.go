@@ -262,6 +262,52 @@ func TestAGapNamesWhatTheLogLost(t *testing.T) {
 	})
 }
 
+// Where what an author missed is gone, its acks stand between the gaps.
+func TestASlowAuthorsAcksStandBetweenTheGaps(t *testing.T) {
+	for _, echo := range []bool{false, true} {
+		inHouse(t, func(t *testing.T, h *house) {
+			ana, bob := h.client("ana"), h.client("bob")
+			ana.bound, bob.bound = 1, 1<<30
+			a := NewMembership(ana, "r")
+			ana.places = []*Membership{a}
+			h.hub.Join(a, h.namespace("r"), JoinRequest{ID: "j", Echo: echo, MayCreate: true})
+			b := h.join(bob, "r", proto.Since{})
+			for range ringMessages { // lost with the ring, below
+				h.publish(bob, b, "r", "", "1")
+			}
+			synctest.Wait()
+			h.publish(ana, a, "r", "mine", "2")
+			synctest.Wait()
+			for range ringMessages {
+				h.publish(bob, b, "r", "", "3")
+			}
+			synctest.Wait()
+			h.log.trim("r", 2*ringMessages+1)
+			r := h.hub.room("r", h.namespace("r"))
+			r.ring.clear()
+			var got []string
+			for _, e := range ana.readAll(t) {
+				switch e.Type {
+				case "gap":
+					got = append(got, fmt.Sprintf("gap %d %s", e.After, e.Next))
+				case "ack":
+					got = append(got, fmt.Sprint("ack ", e.Offset))
+				case "message":
+					got = append(got, fmt.Sprint("message ", e.Offset))
+				}
+			}
+			own := uint64(ringMessages + 1)
+			want := []string{fmt.Sprintf("gap 0 %d", own), fmt.Sprint("ack ", own), fmt.Sprintf("gap %d %d", own, 2*ringMessages+2)}
+			if echo {
+				want = []string{fmt.Sprintf("gap 0 %d", 2*ringMessages+2), fmt.Sprint("ack ", own)}
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("echo %v: got %q, want %q", echo, got, want)
+			}
+		})
+	}
+}
+
 func TestAMemoryRoomsLagMeansGap(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
 		ana, slow := h.client("ana"), h.client("slow")
@@ -596,5 +642,33 @@ func TestARoomsBacklogIsBounded(t *testing.T) {
 		}
 		h.publish(ana, nil, "r", "", "1")
 		first(t, ana.readAll(t), "ack")
+	})
+}
+
+// TestAnAuthorThatJoinsMeanwhileGetsOnlyTheAck has a connection publish while it
+// is in no room, and join before the log has the message.
+func TestAnAuthorThatJoinsMeanwhileGetsOnlyTheAck(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		ana, bob := h.client("ana"), h.client("bob")
+		h.publish(bob, nil, "r", "", "1")
+		h.join(bob, "r", proto.Since{})
+		bob.readAll(t)
+
+		h.join(ana, "r", proto.Since{})
+		h.publish(ana, nil, "r", "m", "2") // it has no place yet for all that the session knows
+		events := ana.readAll(t)
+		if got := offsets(events, "ack"); !slices.Equal(got, span(2, 2)) {
+			t.Errorf("acks %v", got)
+		}
+		if got := offsets(events, "message"); len(got) > 0 {
+			t.Errorf("the author got its own message: %v", got)
+		}
+		if got := offsets(bob.readAll(t), "message"); !slices.Equal(got, span(2, 2)) {
+			t.Errorf("the other one got %v", got)
+		}
+		h.publish(bob, nil, "r", "", "3")
+		if got := offsets(ana.readAll(t), "message"); !slices.Equal(got, span(3, 3)) {
+			t.Errorf("the next message: %v", got)
+		}
 	})
 }
