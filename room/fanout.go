@@ -90,8 +90,8 @@ func (r *Room) take(b *batch, p *proto.Publish) {
 		o.member.Send(&proto.Event{Type: proto.EvHost, ID: o.id, Room: r.name})
 		return
 	}
-	if o.ms != nil && o.ms.room != r {
-		o.ms = nil
+	if o.ms == nil || o.ms.room != r {
+		o.ms = r.placeOf(b, o.member)
 	}
 	if o.ms != nil && o.ms.state == stateBehind && !o.acked {
 		// Its cursor must know of the ack before it can read the message.
@@ -108,6 +108,21 @@ func (r *Room) take(b *batch, p *proto.Publish) {
 	}
 	b.pubs = append(b.pubs, o)
 	b.addAuthor(o)
+}
+
+// placeOf finds the place of an author that had none, or another one, when it
+// published: it may have joined before the log gave the message back.
+func (r *Room) placeOf(b *batch, m Member) *Membership {
+	if m == nil {
+		return nil
+	}
+	if n := len(b.pubs); n > 0 && b.pubs[n-1].member == m {
+		return b.pubs[n-1].ms
+	}
+	if i := slices.IndexFunc(r.members, func(ms *Membership) bool { return ms.member == m }); i >= 0 {
+		return r.members[i]
+	}
+	return nil
 }
 
 func (b *batch) addAuthor(o *outgoing) {
