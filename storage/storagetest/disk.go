@@ -11,7 +11,6 @@ import (
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 )
 
 // Disk is a disk in memory. Its methods are safe for concurrent use.
@@ -26,7 +25,7 @@ type Disk struct {
 func NewDisk() *Disk { return &Disk{mem: vfs.NewCrashableMem()} }
 
 // FS is the disk as storage.Options takes it.
-func (d *Disk) FS() vfs.FS { return errorfs.Wrap(d.mem, errorfs.InjectorFunc(d.pass)) }
+func (d *Disk) FS() vfs.FS { return fileSystem{d.mem, d} }
 
 // Crash returns the disk as a power failure at this moment would leave it: what
 // was synced is there, and of the rest about percent in a hundred, which the
@@ -58,21 +57,60 @@ func (d *Disk) Release() {
 	}
 }
 
-// pass lets an operation through to the disk, once it may.
-func (d *Disk) pass(op errorfs.Op) error {
-	switch op.Kind {
-	case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
-		if !strings.HasSuffix(op.Path, ".log") {
-			return nil
-		}
-	default:
-		return nil
-	}
+// await blocks while syncs are held.
+func (d *Disk) await() {
 	d.mu.Lock()
 	held := d.held
 	d.mu.Unlock()
 	if held != nil {
 		<-held
 	}
-	return nil
+}
+
+// fileSystem gives out write-ahead logs whose syncs wait for the disk.
+type fileSystem struct {
+	vfs.FS
+	disk *Disk
+}
+
+// Create implements vfs.FS.
+func (fs fileSystem) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := fs.FS.Create(name, category)
+	return fs.wrap(name, f), err
+}
+
+// ReuseForWrite implements vfs.FS.
+func (fs fileSystem) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := fs.FS.ReuseForWrite(oldname, newname, category)
+	return fs.wrap(newname, f), err
+}
+
+func (fs fileSystem) wrap(name string, f vfs.File) vfs.File {
+	if f == nil || !strings.HasSuffix(name, ".log") {
+		return f
+	}
+	return file{f, fs.disk}
+}
+
+type file struct {
+	vfs.File
+	disk *Disk
+}
+
+// Sync implements vfs.File.
+func (f file) Sync() error {
+	f.disk.await()
+	return f.File.Sync()
+}
+
+// SyncData implements vfs.File.
+func (f file) SyncData() error {
+	f.disk.await()
+	return f.File.SyncData()
+}
+
+// SyncTo implements vfs.File.
+func (f file) SyncTo(length int64) (fullSync bool, err error) {
+	f.disk.await()
+	return f.File.SyncTo(length)
 }

@@ -1,0 +1,72 @@
+package model
+
+import (
+	"sync/atomic"
+
+	"github.com/thronghq/throng/proto"
+	"github.com/thronghq/throng/room"
+)
+
+// faults breaks the server on purpose, to see whether the model notices. The
+// zero value breaks nothing.
+type faults struct {
+	publish func(n int64, p *proto.Publish)      // changes what is appended
+	read    func(n int64, m *proto.Message) bool // false drops a message that is read
+	lose    func(n int64) bool                   // drops a room's frame on its way to a connection
+}
+
+// log puts the faults around a log.
+func (f faults) log(l room.Log) room.Log {
+	if f.publish == nil && f.read == nil {
+		return l
+	}
+	return &faultyLog{Log: l, faults: f}
+}
+
+// loser counts one connection's frames.
+func (f faults) loser() func() bool {
+	if f.lose == nil {
+		return func() bool { return false }
+	}
+	var n int64
+	return func() bool { n++; return f.lose(n) }
+}
+
+type faultyLog struct {
+	room.Log
+	faults faults
+}
+
+// Room implements room.Log.
+func (l *faultyLog) Room(name string, sink func([]*proto.Publish)) (room.Stream, error) {
+	s, err := l.Log.Room(name, sink)
+	if err != nil {
+		return nil, err
+	}
+	return &faultyStream{Stream: s, faults: l.faults}, nil
+}
+
+type faultyStream struct {
+	room.Stream
+	faults    faults
+	published atomic.Int64
+	visited   atomic.Int64
+}
+
+// Append implements room.Stream.
+func (s *faultyStream) Append(p *proto.Publish) *proto.Error {
+	if s.faults.publish != nil && !p.SettingsOnly {
+		s.faults.publish(s.published.Add(1), p)
+	}
+	return s.Stream.Append(p)
+}
+
+// Read implements room.Stream.
+func (s *faultyStream) Read(rg proto.Range, visit func(*proto.Message) bool) error {
+	return s.Stream.Read(rg, func(m *proto.Message) bool {
+		if s.faults.read != nil && !s.faults.read(s.visited.Add(1), m) {
+			return true
+		}
+		return visit(m)
+	})
+}
