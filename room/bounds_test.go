@@ -2,6 +2,7 @@ package room
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -133,6 +134,39 @@ func TestRepeatsThatWaitAreBounded(t *testing.T) {
 		close(wake)
 		if got := answers(ana.readAll(t)); got["ack"] != 1+repeatsWaiting {
 			t.Errorf("%v, want the message's ack and %d repeats'", got, repeatsWaiting)
+		}
+	})
+}
+
+func TestAllRingsTogetherAreBounded(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		h.hub.rings.max = 4 << 20
+		ana := h.client("ana")
+		ana.bound = 1 << 30
+		const rooms = 100
+		var most int64
+		for i := range 20 * rooms {
+			h.publish(ana, nil, fmt.Sprint("r", i%rooms), "", big)
+			synctest.Wait()
+			most = max(most, h.hub.rings.used.Load())
+		}
+		// Each room keeps its latest message, however large.
+		if bound := h.hub.rings.max + rooms*(bigBytes+1024); most > bound || most < h.hub.rings.max {
+			t.Errorf("the rings held %d bytes, want %d at most", most, bound)
+		}
+		h.join(ana, "r0", proto.Since{Kind: proto.SinceLast, Last: 20})
+		if got := offsets(ana.readAll(t), "message"); !slices.Equal(got, span(1, 20)) {
+			t.Errorf("replay of what left the ring: %v", got)
+		}
+		time.Sleep(scarceLinger + 2*tickEvery)
+		synctest.Wait()
+		if n := h.hub.rings.used.Load(); n > h.hub.rings.max {
+			t.Errorf("quiet rooms' rings still hold %d bytes", n)
+		}
+		time.Sleep(ringLinger + 2*sweepEvery)
+		synctest.Wait()
+		if n := h.hub.rings.used.Load(); n != 0 {
+			t.Errorf("%d bytes are counted when all rings are gone", n)
 		}
 	})
 }

@@ -23,9 +23,8 @@ type startAt struct {
 // the room's queue to be turned live; progress says which.
 type cursor struct {
 	// Static after construction.
-	room    *Room
-	ms      *Membership
-	changes uint64 // of the room's presence, when the cursor began
+	room *Room
+	ms   *Membership
 
 	progress atomic.Int32
 
@@ -52,7 +51,7 @@ const (
 )
 
 func newCursor(r *Room, ms *Membership, at startAt, acks []waitingAck) *cursor {
-	return &cursor{room: r, ms: ms, changes: r.presence.changes, startAt: at, acks: acks}
+	return &cursor{room: r, ms: ms, startAt: at, acks: acks}
 }
 
 // follow gives a member that is behind a cursor and sets it to work.
@@ -265,11 +264,15 @@ func (c *cursor) meet(r *Room, _ *proto.Error) {
 			return
 		}
 	}
+	if c.ms.missed != 0 && !c.ms.member.Deliver(r.news(nil, c.ms)) {
+		if !c.park() {
+			r.hub.readers.submit(c)
+		}
+		return
+	}
+	c.ms.missed = 0
 	c.ms.stopCursor()
 	c.ms.state = stateLive
-	if r.ns.Presence && c.changes != r.presence.changes {
-		c.ms.member.Send(r.countEvent()) // it has missed who came and went
-	}
 }
 
 // ringHas reports that the ring serves everything from the offset on.

@@ -25,6 +25,7 @@ const (
 type batch struct {
 	pubs      []*outgoing
 	first     uint64 // the lowest offset in it, 0 when all are transient
+	notice    notice // what it tells of in place of messages
 	encodings []encoding
 	authors   []author
 	listeners []Member // of an inbox, see Room.listeners
@@ -301,13 +302,22 @@ func (r *Room) deliverTo(b *batch, members []*Membership) {
 		if i%fanYield == fanYield-1 {
 			runtime.Gosched()
 		}
-		if ms.state != stateLive || ms.author {
+		if ms.state != stateLive {
+			ms.missed |= b.notice
+			continue
+		}
+		if ms.author {
 			continue
 		}
 		if codec := ms.member.Codec(); enc == nil || enc.codec != codec {
 			enc = b.encoding(codec)
 		}
-		if !ms.member.Deliver(enc.frames) {
+		switch {
+		case ms.member.Deliver(enc.frames):
+		case b.notice != 0:
+			ms.missed |= b.notice
+			r.fallBehind(ms, r.head.Load()+1, nil)
+		default:
 			r.fallBehind(ms, b.first, nil)
 		}
 	}

@@ -161,12 +161,17 @@ func (r *Room) command(m Member, req HostRequest) *proto.Error {
 	return nil
 }
 
+// event tells of the settings that concern all members.
+func (s *Settings) event(room string) *proto.Event {
+	return &proto.Event{Type: proto.EvRoomUpdated, Room: room, Host: s.host(), MaxUsers: s.maxUsers()}
+}
+
 // change puts settings in force and tells the members of what concerns them.
 func (r *Room) change(next *Settings) {
 	now := r.settings.Load()
 	r.settings.Store(next)
 	if next.Host != now.host() || next.MaxUsers != now.maxUsers() {
-		r.tell(&proto.Event{Type: proto.EvRoomUpdated, Room: r.name, Host: next.Host, MaxUsers: next.MaxUsers}, nil)
+		r.tell(next.event(r.name), noticeSettings, nil)
 	}
 }
 

@@ -40,6 +40,7 @@ type Options struct {
 	Logger     *slog.Logger
 	Metrics    *metrics.Set     // nil registers nowhere
 	Workers    int              // that fan out; 0 means one per processor
+	RingBytes  int64            // bounds the recent messages that all rooms keep in memory; 0 means 256 MiB
 	Now        func() time.Time // nil means time.Now
 }
 
@@ -55,6 +56,7 @@ type Hub struct {
 	seed       maphash.Seed
 	meters     *meters
 
+	rings    ringBudget
 	kept     atomic.Int64 // bytes of messages that wait, see Room.keep
 	vacant   atomic.Int64 // rooms in memory without users
 	people   *people
@@ -83,6 +85,9 @@ func NewHub(o Options) *Hub {
 	if o.Workers == 0 {
 		o.Workers = runtime.NumCPU()
 	}
+	if o.RingBytes == 0 {
+		o.RingBytes = 256 << 20
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -103,6 +108,7 @@ func NewHub(o Options) *Hub {
 	for i := range o.Namespaces {
 		h.namespaces[o.Namespaces[i].Name] = &o.Namespaces[i]
 	}
+	h.rings.max = o.RingBytes
 	h.people = newPeople(h.seed)
 	h.watched = make(map[*Room]struct{})
 	for i := range h.shards {
@@ -252,7 +258,7 @@ func (h *Hub) sweep(ctx context.Context) {
 			return
 		case <-tick.C:
 			rooms = h.tickWatched(rooms)
-			if h.linger() == 0 {
+			if h.linger() == 0 || h.rings.scarce() {
 				rooms = h.restIdle(rooms)
 			}
 		case <-sweep.C:
@@ -270,6 +276,14 @@ func (h *Hub) linger() time.Duration {
 	return roomLinger
 }
 
+// ringLinger is how long a quiet durable room keeps its ring.
+func (h *Hub) ringLinger() time.Duration {
+	if h.rings.scarce() {
+		return scarceLinger
+	}
+	return ringLinger
+}
+
 // restIdle asks the rooms to rest that have been quiet for long enough.
 func (h *Hub) restIdle(rooms []*Room) []*Room {
 	rooms = h.idle(rooms[:0])
@@ -283,14 +297,14 @@ func (h *Hub) restIdle(rooms []*Room) []*Room {
 // idle appends the rooms that have been quiet for long enough to give up
 // memory.
 func (h *Hub) idle(dst []*Room) []*Room {
-	now, linger := h.now().UnixMilli(), h.linger()
+	now, linger, occupied := h.now().UnixMilli(), h.linger(), min(roomLinger, h.ringLinger())
 	for i := range h.shards {
 		s := &h.shards[i]
 		s.mu.RLock()
 		for _, r := range s.rooms {
-			enough := roomLinger
+			enough := occupied
 			if r.vacant.Load() {
-				enough = linger
+				enough = min(linger, occupied)
 			}
 			if r.awake.Load() && now-r.touched.Load() >= enough.Milliseconds() {
 				dst = append(dst, r)
@@ -324,6 +338,7 @@ func newMeters(set *metrics.Set, h *Hub) *meters {
 		set = metrics.NewSet()
 	}
 	set.NewGauge("throng_rooms", func() float64 { return float64(h.Rooms()) })
+	set.NewGauge("throng_ring_bytes", func() float64 { return float64(h.rings.used.Load()) })
 	return &meters{
 		published:  set.NewCounter("throng_messages_published_total"),
 		refused:    set.NewCounter("throng_messages_refused_total"),

@@ -27,6 +27,7 @@ type Membership struct {
 	state  memberState
 	echo   bool
 	author bool // has a message in the batch at hand
+	missed notice
 
 	// Written by the room's worker, read by Drained.
 	cursor atomic.Pointer[cursor]
@@ -114,6 +115,7 @@ func (r *Room) admit(ms *Membership, mayCreate bool) *proto.Error {
 func (r *Room) begin(ms *Membership, req JoinRequest) {
 	r.touch()
 	ms.stopCursor()
+	ms.missed = 0 // joined says how things stand
 	ms.echo = req.Echo
 	ms.state = stateLive
 	head := r.head.Load()

@@ -37,10 +37,9 @@ type resident struct {
 type presence struct {
 	users    map[string]resident
 	arrivals uint64
-	changes  uint64 // arrivals and departures so far
-	counted  int64  // when the last member_count went out, Unix ms
-	dirty    bool   // a member_count is due
-	watched  bool   // the hub ticks the room
+	counted  int64 // when the last member_count went out, Unix ms
+	dirty    bool  // a member_count is due
+	watched  bool  // the hub ticks the room
 }
 
 // arrive counts one more session of the member's user, and tells the others of
@@ -118,24 +117,31 @@ func (r *Room) succeed(now *Settings) {
 // rooms, by counts in large ones.
 func (r *Room) tellChange(kind proto.EventType, user string, except *Membership) {
 	p := &r.presence
-	p.changes++
 	switch {
 	case !r.ns.Presence:
 	case !r.ns.JoinLeave || len(p.users) > countedAbove:
 		p.dirty = true
 		r.watch()
 	default:
-		r.tell(&proto.Event{Type: kind, Room: r.name, UserID: user, Members: len(p.users)}, except)
+		r.tell(&proto.Event{Type: kind, Room: r.name, UserID: user, Members: len(p.users)}, noticeMembers, except)
 	}
 }
 
-// tell sends an event to all live members but one. Who does not read fast
-// enough misses it.
-func (r *Room) tell(ev *proto.Event, except *Membership) {
+// notice says what a member has missed that does not read fast enough: it is
+// told how things stand when it has caught up.
+type notice uint8
+
+const (
+	noticeMembers  notice = 1 << iota // who came and went
+	noticeSettings                    // the host, or maxUsers
+)
+
+// tell sends a notice to all members but one.
+func (r *Room) tell(ev *proto.Event, kind notice, except *Membership) {
 	if len(r.members) == 0 || len(r.members) == 1 && r.members[0] == except {
 		return
 	}
-	var b batch
+	b := batch{notice: kind}
 	for _, c := range r.codecs {
 		b.encodings = append(b.encodings, encoding{codec: c.codec, frames: proto.AppendEventFrame(nil, c.codec, ev)})
 	}
@@ -148,6 +154,18 @@ func (r *Room) tell(ev *proto.Event, except *Membership) {
 
 func (r *Room) countEvent() *proto.Event {
 	return &proto.Event{Type: proto.EvMemberCount, Room: r.name, Members: len(r.presence.users)}
+}
+
+// news appends the frames of what a member has missed, as things stand now.
+func (r *Room) news(dst []byte, ms *Membership) []byte {
+	codec := ms.member.Codec()
+	if ms.missed&noticeMembers != 0 {
+		dst = proto.AppendEventFrame(dst, codec, r.countEvent())
+	}
+	if ms.missed&noticeSettings != 0 {
+		dst = proto.AppendEventFrame(dst, codec, r.settings.Load().event(r.name))
+	}
+	return dst
 }
 
 // watch asks the hub to tick the room.
@@ -177,7 +195,7 @@ func (r *Room) tick() {
 	}
 	if p.dirty && now-p.counted >= countEvery.Milliseconds() {
 		p.dirty, p.counted = false, now
-		r.tell(r.countEvent(), nil)
+		r.tell(r.countEvent(), noticeMembers, nil)
 	}
 	if !waiting && !p.dirty {
 		p.watched = false

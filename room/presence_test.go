@@ -3,6 +3,7 @@ package room
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -111,6 +112,47 @@ func TestAMemberThatLaggedLearnsTheCount(t *testing.T) {
 		h.join(h.client("bob"), "r", proto.Since{})
 		list := kinds(slow.readAll(t))
 		if list[len(list)-1] != "member_count 3" || slices.Contains(list, "member_joined bob 3") {
+			t.Errorf("it got %q", list)
+		}
+	})
+}
+
+// What a full outbox refuses of arrivals, departures and settings is told as it
+// stands when there is space again, also where no message was refused.
+func TestNoticesThatWereRefusedAreMadeUpFor(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		ana, slow := h.client("ana"), h.client("slow")
+		a := h.join(ana, "r", proto.Since{})
+		h.join(slow, "r", proto.Since{})
+		slow.readAll(t)
+		for range 3 {
+			h.publish(ana, a, "r", "", `"`+strings.Repeat("x", 100)+`"`)
+			synctest.Wait()
+		}
+		slow.bound = len(slow.out) // full
+		h.join(h.client("bob"), "r", proto.Since{})
+		synctest.Wait()
+		h.join(h.client("eve"), "r", proto.Since{})
+		h.command(ana, "r", proto.HostMaxUsers, "", 9)
+		synctest.Wait()
+		h.publish(ana, a, "r", "", "1")
+		expectKinds(t, slow, "message", "message", "message", "lag", "message", "member_count 4", "room_updated")
+		h.join(h.client("fay"), "r", proto.Since{}) // live again
+		expectKinds(t, slow, "member_joined fay 5")
+		for range 20 { // a member that never reads gets no ever longer list
+			ms := h.join(h.client("gil"), "r", proto.Since{})
+			synctest.Wait()
+			h.hub.Leave(ms, h.namespace("r"), "")
+			synctest.Wait()
+		}
+		slow.mu.Lock()
+		waiting := len(slow.out)
+		slow.mu.Unlock()
+		if waiting > slow.bound+200 {
+			t.Errorf("%d bytes wait", waiting)
+		}
+		list := kinds(slow.readAll(t))
+		if last := list[len(list)-1]; last != "member_count 5" {
 			t.Errorf("it got %q", list)
 		}
 	})

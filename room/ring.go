@@ -2,20 +2,38 @@ package room
 
 import (
 	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
 
 	"github.com/thronghq/throng/proto"
 )
 
 const (
-	ringMessages = 256       // messages that a ring holds
-	ringBytes    = 512 << 10 // bytes of their content
+	ringMessages = 256         // messages that a ring holds
+	ringBytes    = 512 << 10   // bytes of them
+	scarceBytes  = 8 << 10     // the same while all rings together pass their budget
+	scarceLinger = time.Second // how long a quiet durable room then keeps its ring
+
+	// messageCost is what a message takes beside its content.
+	messageCost = int(unsafe.Sizeof(outgoing{}))
 )
+
+// ringBudget bounds what all rings take together. Past it rings shrink to
+// scarceBytes as their rooms get messages, and quiet rooms let go of theirs.
+type ringBudget struct {
+	max  int64 // static
+	used atomic.Int64
+}
+
+func (b *ringBudget) scarce() bool { return b.used.Load() > b.max }
 
 // ring holds a room's most recent messages, gapless by offset, so that replay,
 // lag and history near the head read no disk. The room's worker writes it,
 // cursors and histories read it.
 type ring struct {
-	limit int // messages; 0 keeps none
+	limit  int // messages; 0 keeps none
+	budget *ringBudget
 
 	mu    sync.Mutex
 	slots []*proto.Message // a ring: n messages from first
@@ -34,8 +52,13 @@ func (r *ring) push(m *proto.Message) {
 	if r.n > 0 && r.at(r.n-1).Offset+1 != m.Offset {
 		r.clearLocked()
 	}
-	for r.n > 0 && (r.n >= r.limit || r.bytes+len(m.Content) > ringBytes) {
-		r.bytes -= len(r.at(0).Content)
+	before, bound := r.bytes, ringBytes
+	if r.budget.scarce() {
+		bound = scarceBytes
+	}
+	size := messageCost + len(m.Content)
+	for r.n > 0 && (r.n >= r.limit || r.bytes+size > bound) {
+		r.bytes -= messageCost + len(r.at(0).Content)
 		r.slots[r.first] = nil
 		r.first = (r.first + 1) % len(r.slots)
 		r.n--
@@ -49,7 +72,8 @@ func (r *ring) push(m *proto.Message) {
 	}
 	r.slots[(r.first+r.n)%len(r.slots)] = m
 	r.n++
-	r.bytes += len(m.Content)
+	r.bytes += size
+	r.budget.used.Add(int64(r.bytes - before))
 }
 
 func (r *ring) at(i int) *proto.Message { return r.slots[(r.first+i)%len(r.slots)] }
@@ -61,7 +85,10 @@ func (r *ring) clear() {
 	r.clearLocked()
 }
 
-func (r *ring) clearLocked() { r.slots, r.first, r.n, r.bytes = nil, 0, 0, 0 }
+func (r *ring) clearLocked() {
+	r.budget.used.Add(-int64(r.bytes))
+	r.slots, r.first, r.n, r.bytes = nil, 0, 0, 0
+}
 
 // oldest returns the lowest offset that the ring holds from time cutoff on,
 // and that message's time; 0 when it holds none.

@@ -63,7 +63,7 @@ type codecCount struct {
 // newRoom makes a room that is asleep: what is queued waits for the wake.
 func newRoom(h *Hub, name string, ns *proto.Namespace) *Room {
 	r := &Room{hub: h, name: name, ns: ns, scheduled: true}
-	r.ring.limit = min(ringMessages, ns.HistorySize)
+	r.ring.limit, r.ring.budget = min(ringMessages, ns.HistorySize), &h.rings
 	r.vacant.Store(true)
 	r.touch()
 	return r
@@ -191,11 +191,11 @@ func batchLen(ops []op) int {
 // rest lets a quiet room give up its ring, and an empty one its memory.
 func (r *Room) rest() {
 	quiet := r.hub.now().UnixMilli() - r.touched.Load()
-	if quiet >= ringLinger.Milliseconds() && r.ns.Durability != proto.Memory {
+	if quiet >= r.hub.ringLinger().Milliseconds() && r.ns.Durability != proto.Memory {
 		r.ring.clear()
 	}
-	if r.vacant.Load() && quiet >= r.hub.linger().Milliseconds() {
-		r.hub.forget(r)
+	if r.vacant.Load() && quiet >= r.hub.linger().Milliseconds() && r.hub.forget(r) {
+		r.ring.clear()
 	}
 }
 
