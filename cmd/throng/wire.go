@@ -29,6 +29,13 @@ import (
 // fatalGrace is how long clients are told to go when the log has failed.
 const fatalGrace = 2 * time.Second
 
+// ringShare of the memory budget bounds the rooms' recent messages, which come
+// beside what it counts; minRings is what they get at least.
+const (
+	ringShare = 4
+	minRings  = 1 << 20
+)
+
 // serve wires the packages and serves until ctx ends, which drains, or until
 // the log fails, which is an error.
 func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
@@ -49,6 +56,7 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	}
 	hub := room.NewHub(room.Options{
 		Namespaces: namespaces(cfg), Limits: cfg.Limits, Log: roomLog{store}, Logger: log, Metrics: set,
+		RingBytes: max(int64(cfg.Memory())/ringShare, minRings),
 	})
 	sessions := session.NewManager(session.Options{
 		Hub: hub, Verifier: auth.NewVerifier([][]byte{secret}, time.Now), Codecs: codecs(cfg),
