@@ -117,14 +117,20 @@ func (c *Conn) Reply(frame []byte) {
 //
 // It returns false if the deliveries that wait have passed Limits.Outbox. Then
 // nothing was taken, and Handler.Drained follows when they have fallen below a
-// quarter of it. A connection that has ended takes everything.
+// quarter of it. A connection that has ended takes everything. Without frames
+// it tells whether Drained is still to come after an earlier refusal: whoever
+// makes frames for one client need not make them in vain.
 func (c *Conn) Deliver(frames []byte) bool {
 	c.mu.Lock()
 	if c.phase != phaseOpen {
 		c.mu.Unlock()
 		return true
 	}
-	ok := len(frames) == 0 || c.deliverLocked(frames)
+	if len(frames) == 0 {
+		defer c.mu.Unlock()
+		return !c.refused
+	}
+	ok := c.deliverLocked(frames)
 	c.mu.Unlock()
 	if ok {
 		c.loop.stats.deliveries.Add(1)

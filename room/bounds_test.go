@@ -188,13 +188,43 @@ func TestManyRoomsWithoutUsersLeaveMemoryEarly(t *testing.T) {
 		}
 		time.Sleep(2 * tickEvery)
 		synctest.Wait()
-		if n := h.hub.Rooms(); n != crowd+1 {
-			t.Errorf("%d rooms are left, want %d and the one with a user", n, crowd)
+		if n := h.hub.Rooms(); n > crowd+1 || n < crowd-10 { // workers may ask the last ones side by side
+			t.Errorf("%d rooms are left, want about %d and the one with a user", n, crowd)
 		}
 		time.Sleep(roomLinger + 2*sweepEvery)
 		synctest.Wait()
 		if n := h.hub.Rooms(); n != 1 {
 			t.Errorf("%d rooms are left, want the one with a user", n)
+		}
+	})
+}
+
+// TestASlowMemberOfManyRoomsCostsOneReadATurn has one outbox that many rooms
+// want to fill.
+func TestASlowMemberOfManyRoomsCostsOneReadATurn(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		const rooms, each = 200, 4
+		ana, bob := h.client("ana"), h.client("bob")
+		bob.bound = 1 << 30
+		for i := range rooms * each {
+			h.publish(bob, nil, fmt.Sprint("r", i%rooms), "", big)
+		}
+		synctest.Wait()
+		time.Sleep(ringLinger + 2*sweepEvery) // from here on only the log has the messages
+		synctest.Wait()
+		for i := range rooms {
+			h.join(ana, fmt.Sprint("r", i), proto.Since{Kind: proto.SinceLast, Last: each})
+		}
+		if got := len(offsets(ana.readAll(t), "message")); got != rooms*each {
+			t.Fatalf("%d messages, want %d", got, rooms*each)
+		}
+		reads := 0
+		for i := range rooms {
+			reads += h.log.readsOf(fmt.Sprint("r", i))
+		}
+		// One read finds one message, and a few find the outbox just filled.
+		if most := 2 * rooms * each; reads > most {
+			t.Errorf("the log was read %d times for %d messages, want %d at most", reads, rooms*each, most)
 		}
 	})
 }

@@ -148,6 +148,9 @@ func (c *cursor) run() {
 // step reads and delivers one chunk. It reports whether the cursor goes on,
 // and whether the outbox took the chunk.
 func (c *cursor) step(head uint64) (more, delivered bool) {
+	if !c.ms.member.Deliver(nil) {
+		return true, false // another room's cursor has filled the outbox: read nothing in vain
+	}
 	k := chunk{cursor: c, codec: c.ms.member.Codec(), user: c.ms.member.UserID(), at: c.startAt}
 	c.mu.Lock()
 	k.acks = c.acks

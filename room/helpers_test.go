@@ -294,6 +294,9 @@ func (c *client) Reply(frame []byte) {
 func (c *client) Deliver(frames []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if len(frames) == 0 {
+		return !c.refused
+	}
 	if len(c.out) > 0 && len(c.out)+len(frames) > c.bound {
 		c.refused = true
 		return false
@@ -518,3 +521,13 @@ func first(t *testing.T, events []event, kind string) event {
 
 // nowForTest is a clock for tests outside a bubble.
 func nowForTest() time.Time { return time.Unix(1_700_000_000, 0) }
+
+// readsOf counts how often a room's log was read.
+func (l *memory) readsOf(room string) int {
+	l.mu.Lock()
+	r := l.rooms[room]
+	l.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.reads
+}

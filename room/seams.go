@@ -63,7 +63,8 @@ type Member interface {
 
 	// Deliver queues whole frames, which are shared and must not change. It
 	// returns false when the connection's outbox is full and nothing was
-	// taken; Membership.Drained then tells the room when to go on.
+	// taken; Membership.Drained then tells the room when to go on. Without
+	// frames it tells whether that is still to come.
 	Deliver(frames []byte) bool
 
 	// Close ends the connection with the error's close code.

@@ -3,6 +3,7 @@ package session
 import (
 	"crypto/rand"
 	"encoding/base64"
+	mathrand "math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ type Conn interface {
 
 	// Deliver queues whole frames, which it shares, and returns false when
 	// the outbox is full and nothing was taken; Session.Drained follows.
+	// Without frames it tells whether Drained is still to come.
 	Deliver(frames []byte) bool
 
 	// Close sends what waits and a close frame.
@@ -110,8 +112,13 @@ func (s *Session) Expired() {
 func (s *Session) Drained() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, p := range s.places {
-		p.ms.Drained()
+	// The first ones may fill the outbox again: each has its turn to be first.
+	first := 0
+	if n := len(s.places); n > 1 {
+		first = mathrand.IntN(n)
+	}
+	for i := range s.places {
+		s.places[(first+i)%len(s.places)].ms.Drained()
 	}
 }
 
