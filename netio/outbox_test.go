@@ -37,11 +37,17 @@ func TestSlowReader(t *testing.T) {
 		limits.Outbox = 64 << 10
 		s, r, c, p := openOne(t, Options{newPoller: open, Limits: limits})
 		taken := 0
+		if !c.Deliver(nil) {
+			t.Error("Drained is said to come before a refusal")
+		}
 		for c.Deliver(small(taken)) {
 			taken++
 		}
 		if c.Deliver(small(taken)) {
 			t.Error("a second delivery past the bound was taken")
+		}
+		if c.Deliver(nil) {
+			t.Error("Drained is not said to come after a refusal")
 		}
 		for i := range 100 {
 			c.Reply(AppendFrame(nil, ws.OpBinary, fmt.Appendf(nil, "%d", i)))
@@ -79,6 +85,9 @@ func TestSlowReader(t *testing.T) {
 			t.Errorf("%d pings, want 1", pings)
 		}
 		r.wait(t, "drained")
+		if !c.Deliver(nil) {
+			t.Error("Drained is said to come after it has")
+		}
 		if !c.Deliver(small(0)) {
 			t.Error("a delivery after Drained was refused")
 		}
