@@ -29,7 +29,7 @@ class Session {
   #dialogs;
   #name; // the room's
   #token;
-  #status = "online";
+  #status = ""; // as it was chosen here, if it was
 
   constructor(name, room, token) {
     this.#name = room;
@@ -184,7 +184,7 @@ class Session {
     }
     for (const stream of [this.#room, chats.inbox]) stream.setLimits(limits);
     chats.inbox.join();
-    if (this.#status !== "online") this.#connection.send({ type: "status", status: this.#status });
+    if (this.#status) this.#connection.send({ type: "status", status: this.#status });
     if (!first) return;
     const peer = new URLSearchParams(location.search).get("with");
     if (peer) this.#direct(peer);
@@ -242,7 +242,7 @@ class Session {
     this.#members.changed(count, joined, left);
     if (left) this.#chats.room.stopTyping(left);
     if (joined || left) this.#view.pass(joined ? `${joined} joined` : `${left} left`);
-    if (joined && this.#status !== "online") this.#room.whisper({ status: this.#status });
+    if (joined && this.#status) this.#room.whisper({ status: this.#status });
   }
 
   #incoming(conversation, from, text) {

@@ -245,6 +245,7 @@ export class Conversations {
     if (!item) return null;
     conversation.activeAt = Math.max(conversation.activeAt, message.timestamp);
     if (owner !== null && own) conversation.timeline.delivered(this.#marks.get("delivered", peer));
+    if (own && live) conversation.unread = 0; // written on another device, by one who has read
     if (!own && this.#counts(conversation, message, live)) conversation.unread++;
     return { conversation, item };
   }

@@ -16,9 +16,10 @@ export function fileBody(transfer) {
   const card = element("div", "file-card");
   if (!transfer.picture || !transfer.url) card.append(icon(PAGE_OUTLINE, "file-icon"));
   const lines = element("div", "file-lines");
-  lines.append(title(transfer), note(transfer));
   const part = partOf(transfer);
+  lines.append(title(transfer));
   if (part !== null) lines.append(bar(part, transfer));
+  lines.append(note(transfer));
   card.append(lines);
   body.append(card);
   return body;

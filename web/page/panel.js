@@ -12,6 +12,7 @@ export class Panel {
   #members;
   #actions;
   #scheduled = false;
+  #narrow = matchMedia("(max-width: 52rem)"); // as in panel.css
   #listeners = new AbortController();
 
   constructor(chats, members, actions) {
@@ -39,6 +40,7 @@ export class Panel {
     on("people-refresh", "click", () => members.refresh());
     on("status", "change", ({ target }) => actions.status(target.value));
     byId("status").value = "online";
+    this.#narrow.addEventListener("change", () => this.#toggle(false), { signal });
     this.refresh();
   }
 
@@ -62,6 +64,7 @@ export class Panel {
   #draw() {
     const { user, room, list, unread, shown } = this.#chats;
     byId("me").replaceChildren(avatar(user), element("span", "name", user));
+    byId("status").value = this.#members.statuses.get(user) ?? byId("status").value; // other devices set it, too
     sync(byId("conversations"), list, ({ address }) => address, (one) => this.#conversation(one));
     const elsewhere = unread - shown.unread;
     const badge = byId("drawer-unread");
@@ -124,7 +127,9 @@ export class Panel {
     return face;
   }
 
+  // The open drawer is all that there is; beside the messages it is always open.
   #toggle(open) {
+    byId("main").inert = open;
     byId("chat").classList.toggle("drawer-open", open);
     byId("drawer").setAttribute("aria-expanded", String(open));
     if (open) byId("drawer-close").focus();

@@ -49,7 +49,7 @@ export class Room {
   #live = false; // joined, and everything missed has come
   #acknowledged = 0; // the offset up to which the server was told
   #timers = { retry: 0, acknowledge: 0 };
-  #typedAt = -Infinity;
+  #typed = { to: "", at: 0 }; // the last notice of typing
 
   constructor(connection, name, handlers) {
     this.#connection = connection;
@@ -174,8 +174,8 @@ export class Room {
   // typing tells the others, once in a while, that a message is being written.
   typing(to = this.#name) {
     const now = performance.now();
-    if (now - this.#typedAt < TYPING_MS) return;
-    if (this.whisper({ typing: true }, to)) this.#typedAt = now;
+    if (to === this.#typed.to && now - this.#typed.at < TYPING_MS) return;
+    if (this.whisper({ typing: true }, to)) this.#typed = { to, at: now };
   }
 
   // whisper sends what need not arrive and is kept nowhere.

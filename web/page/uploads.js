@@ -125,7 +125,8 @@ export class Uploads {
   #pump() {
     const [upload] = this.#queue;
     if (!upload) return;
-    const { transfer, bytes, pieceSize, pieces, room, to } = upload;
+    const { transfer, manifest, bytes, pieceSize, pieces, room, to } = upload;
+    if (manifest.state !== "done") return; // whoever reads the history from there finds all pieces
     while (upload.next < transfer.pieces && upload.next - upload.sent < WINDOW) {
       const index = upload.next++;
       const data = bytes.subarray(index * pieceSize, (index + 1) * pieceSize);

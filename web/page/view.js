@@ -92,10 +92,10 @@ export class View {
     byId("edge-retry").hidden = !trouble;
     byId("edge-text").textContent = trouble
       ? `Older messages could not be loaded: ${trouble}`
-      : timeline.full
-        ? "This page keeps no more messages than these"
-        : more === false
-          ? this.#beginning(reach)
+      : more === false
+        ? this.#beginning(reach)
+        : timeline.full
+          ? "This page keeps no more messages than these"
           : loading
             ? "Loading older messages"
             : "";
@@ -240,11 +240,11 @@ export class View {
   #showPresence() {
     const { count, statuses } = this.#members;
     const { peer } = this.#shown;
-    const parts = [`You are ${this.#chats.user}`];
+    const { user } = this.#chats;
+    const parts = [`You are ${user}`];
     if (peer !== null) {
-      parts.push("only the two of you see this");
-      if (peer === this.#chats.user) parts[1] = "only you see this";
-      else if (statuses.has(peer)) parts.push(`${peer} is ${STATUSES[statuses.get(peer)].toLowerCase()}`);
+      parts.push(peer === user ? "only you see this" : "only the two of you see this");
+      if (peer !== user && statuses.has(peer)) parts.unshift(`${peer} is ${STATUSES[statuses.get(peer)].toLowerCase()}`);
     } else {
       if (count === 1) parts.push("nobody else is here");
       if (count > 1) parts.push(`${count.toLocaleString()} people`);
