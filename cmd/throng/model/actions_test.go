@@ -31,10 +31,7 @@ func (w *world) join(c *client, r *truth, n, m int) {
 	r.touch()
 	head, members := r.head(), len(r.users)
 	w.send(c, fmt.Sprintf(`"type":"join","room":%q,"echo":%v%s`, r.name, echo, since), func(e *event) {
-		host, maxUsers := "", 0
-		if r.settings != nil {
-			host, maxUsers = r.settings.host, r.settings.maxUsers
-		}
+		host, maxUsers := r.updated()
 		if e.Type != "joined" || e.Room != r.name || e.Offset != head || e.Recovered != recovered || e.Host != host ||
 			e.MaxUsers != maxUsers || e.count() != members {
 			w.fail("%s got %v, want joined at %d, recovered %v, host %q, maxUsers %d, members %d", c, e, head, recovered, host, maxUsers, members)
@@ -44,7 +41,7 @@ func (w *world) join(c *client, r *truth, n, m int) {
 		if recovered {
 			next = start
 		}
-		s := &stream{room: r, epoch: e.Epoch, next: next, born: w.serial + 1, echo: echo, loose: loose, joined: true, members: members, updates: len(r.updates)}
+		s := &stream{room: r, epoch: e.Epoch, next: next, born: w.serial + 1, echo: echo, loose: loose, joined: true, members: members, host: host, maxUsers: maxUsers, updates: len(r.updates)}
 		c.streams[r.name] = s
 		if next == head+1 {
 			w.mark(c, s, e, position{e.Epoch, head, 0})
@@ -222,6 +219,7 @@ type query struct {
 	after, before uint64
 	limit         int
 	reverse       bool
+	beyond        uint64 // the last offset of the page before, whose cursor goes with the query
 }
 
 func (q query) command(name string) string {
@@ -245,6 +243,9 @@ func (q query) find(r *truth) (found []*message) {
 	for _, m := range r.log {
 		if !r.visible(m.offset) || m.offset <= q.after || q.before > 0 && m.offset >= q.before ||
 			m.micros < q.from*1000 || q.to > 0 && m.micros >= q.to*1000 {
+			continue
+		}
+		if q.beyond > 0 && (q.reverse && m.offset >= q.beyond || !q.reverse && m.offset <= q.beyond) {
 			continue
 		}
 		found = append(found, m)
@@ -274,8 +275,7 @@ func (w *world) history(c *client, r *truth, n, m int) {
 	w.ask(c, r, q, "")
 }
 
-// ask sends a history command, perhaps with a cursor, for a query that has been
-// narrowed to what the cursor leaves.
+// ask sends a history command, perhaps with the cursor of the page before.
 func (w *world) ask(c *client, r *truth, q query, cursor string) {
 	if owner := r.owner(); owner != "" && owner != c.user {
 		w.send(c, q.command(r.name), w.refused(c, r.name, "forbidden"))
@@ -331,50 +331,19 @@ func (w *world) page(c *client, r *truth, n int) {
 	if p.after > of.head() {
 		return // lost in a crash, or the room's life is over
 	}
-	narrow := p.query
-	if narrow.reverse {
-		narrow.before = p.after
-	} else {
-		narrow.after = p.after
-	}
-	if narrow.from > 0 || narrow.to > 0 {
-		w.askNarrowed(c, of, p)
-		return
-	}
-	w.ask(c, of, narrow, p.cursor)
-}
-
-// askNarrowed continues a query by time, which the cursor alone narrows.
-func (w *world) askNarrowed(c *client, r *truth, p page) {
-	if r.owner() != "" && r.owner() != c.user {
-		return
-	}
-	r.touch()
-	want := slices.DeleteFunc(p.query.find(r), func(m *message) bool {
-		return p.query.reverse == (m.offset >= p.after) && (p.query.reverse || m.offset <= p.after)
-	})
-	w.send(c, fmt.Sprintf(`%s,"cursor":%q`, p.query.command(r.name), p.cursor), func(e *event) {
-		if e.Type != "history" || len(e.Messages) > len(want) || len(want) > 0 && len(e.Messages) == 0 {
-			w.fail("%s got %v, want a page of the %d messages after %d", c, e, len(want), p.after)
-		}
-		for i := range e.Messages {
-			if e.Messages[i].Offset != want[i].offset {
-				w.fail("%s got %v, want offset %d at place %d", c, e, want[i].offset, i)
-			}
-			w.same(c, r, &e.Messages[i])
-		}
-	})
+	p.query.beyond = p.after
+	w.ask(c, of, p.query, p.cursor)
 }
 
 // ack acknowledges what has been seen, too much, or in a room that the client is
 // not in. In an inbox the authors are told.
 func (w *world) ack(c *client, r *truth, n int) {
 	member := c.streams[r.name] != nil
+	if member || r.owner() == c.user && r.epoch != "" {
+		w.wake(r)
+	}
 	if r.epoch == "" {
 		return // nobody knows what to say
-	}
-	if member || r.owner() == c.user {
-		w.wake(r)
 	}
 	offset := uint64(n) % (r.head() + 2)
 	command := fmt.Sprintf(`"type":"ack","room":%q,"epoch":%q,"offset":%d`, r.name, r.epoch, offset)
@@ -439,24 +408,37 @@ func (w *world) setStatus(c *client, n int) {
 	w.send(c, fmt.Sprintf(`"type":"status","status":%q`, status), nil)
 }
 
-// stall sends messages while the disk does not sync, and then either lets it
-// sync or crashes. What is in a sync namespace is not acknowledged meanwhile.
+// stall sends messages to a room of a sync namespace while the disk does not
+// sync: nobody may hear of them. Then the disk syncs, or the machine crashes.
 func (w *world) stall(c *client, r *truth, n, m int) {
-	if r.ns.Durability != proto.Sync {
-		for range 1 + n%3 {
-			w.publish(c, r, "", m)
-		}
+	w.wake(r)
+	r.create(c.user)
+	if r.ns.Durability != proto.Sync || r.publishes(c.user) != "" {
+		w.publish(c, r, "", m)
 		return
 	}
-	w.wake(r)
-	synctest.Wait()
-	w.calm()
+	before := r.head()
 	w.disk.HoldSyncs()
-	before := c.conn
-	w.publish(c, r, "", m)
-	synctest.Wait()
-	if len(before.look()) > 0 && r.publishes(c.user) == "" {
-		w.fail("%s got an answer before its message to room %s was synced", c, r.name)
+	for range 1 + n%3 {
+		w.publish(c, r, "", m)
 	}
-	w.disk.Release()
+	synctest.Wait()
+	for _, other := range w.clients {
+		if other.session == nil {
+			continue
+		}
+		for _, e := range other.conn.look() {
+			if e.Type == "ack" || e.Type == "message" {
+				w.fail("%s got %v of room %s, which is not synced", other, &e, r.name)
+			}
+			w.check(other, &e)
+		}
+	}
+	if m%2 == 0 {
+		w.disk.Release()
+		return
+	}
+	r.synced = before
+	w.leaveServer()
+	w.crash(oneOf(percents, n), uint64(m))
 }

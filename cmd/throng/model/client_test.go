@@ -48,18 +48,19 @@ type position struct {
 
 // stream is a connection's place in a room.
 type stream struct {
-	room    *truth
-	epoch   string
-	next    uint64 // the offset that follows
-	born    int    // messages from this serial on are live
-	echo    bool
-	loose   bool // what is gone before the first message is no gap
-	ending  bool // a command that ends it is on its way
-	joined  bool // in this step
-	deaf    bool // BUG 1
-	members int
-	news    []presence // told in this step
-	updates int        // told in this step
+	room     *truth
+	epoch    string
+	next     uint64 // the offset that follows
+	born     int    // messages from this serial on are live
+	echo     bool
+	loose    bool // what is gone before the first message is no gap
+	ending   bool // a command that ends it is on its way
+	joined   bool // in this step
+	members  int  // as the client was told last, and so are these
+	host     string
+	maxUsers int
+	news     []presence // told in this step
+	updates  int        // told in this step
 }
 
 // reply is what answers a command.

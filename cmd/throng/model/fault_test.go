@@ -10,9 +10,10 @@ import (
 // faults breaks the server on purpose, to see whether the model notices. The
 // zero value breaks nothing.
 type faults struct {
-	publish func(n int64, p *proto.Publish)      // changes what is appended
-	read    func(n int64, m *proto.Message) bool // false drops a message that is read
-	lose    func(n int64) bool                   // drops a room's frame on its way to a connection
+	publish  func(n int64, p *proto.Publish)      // changes what is appended
+	read     func(n int64, m *proto.Message) bool // false drops a message that is read
+	lose     func(n int64) bool                   // drops a room's frame on its way to a connection
+	unsynced bool                                 // sync namespaces are treated as async
 }
 
 // log puts the faults around a log.

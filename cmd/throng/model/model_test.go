@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/thronghq/throng/proto"
 )
 
 // programLength is how many steps a program has at most.
@@ -31,4 +33,50 @@ func listing(program []step) string {
 		fmt.Fprintf(&b, "\t%v,\n", s)
 	}
 	return b.String()
+}
+
+// TestTheModelCanFail breaks the server on purpose, in ways that a bug might,
+// and expects the model to complain of each.
+func TestTheModelCanFail(t *testing.T) {
+	for name, f := range map[string]faults{
+		"a message is not stored as it was sent": {publish: func(n int64, p *proto.Publish) {
+			if n == 3 {
+				p.Content = []byte(`"something else"`)
+			}
+		}},
+		"a message is stored for another author": {publish: func(n int64, p *proto.Publish) {
+			if n == 3 {
+				p.From = "eve"
+			}
+		}},
+		"a key is not stored":                       {publish: func(_ int64, p *proto.Publish) { p.Key = "" }},
+		"a message is missing when the log is read": {read: func(n int64, _ *proto.Message) bool { return n%4 != 0 }},
+		"a message is read with another's id": {read: func(n int64, m *proto.Message) bool {
+			if n%4 == 0 {
+				m.ID[15]++
+			}
+			return true
+		}},
+		"two offsets change places when the log is read": {read: func(n int64, m *proto.Message) bool {
+			if n%6 == 0 {
+				m.Offset++
+			}
+			return true
+		}},
+		"a connection loses a frame": {lose: func(n int64) bool { return n%9 == 0 }},
+		"a store that syncs nothing": {unsynced: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+			generator := programs(programLength)
+			const most = 500
+			for seed := range most {
+				if err := run(t, generator.Example(seed), f); err != nil {
+					t.Logf("noticed in program %d: %v", seed+1, err)
+					return
+				}
+			}
+			t.Errorf("%d programs, and nothing was noticed", most)
+		})
+	}
 }

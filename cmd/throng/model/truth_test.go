@@ -221,6 +221,15 @@ func (r *truth) publishes(user string) string {
 	return ""
 }
 
+// updated is what members are told of the settings.
+func (r *truth) updated() (host string, maxUsers int) {
+	if r.settings == nil {
+		return "", 0
+	}
+	return r.settings.host, r.settings.maxUsers
+}
+
+// arrive adds one session of a user.
 func (r *truth) arrive(user string) {
 	u := r.users[user]
 	if u == nil {

@@ -126,9 +126,13 @@ func newWorld(t *testing.T, f faults) *world {
 func (w *world) start() {
 	var durable []proto.Namespace
 	for _, ns := range namespaces() {
-		if ns.Durability != proto.Memory {
-			durable = append(durable, ns)
+		if ns.Durability == proto.Memory {
+			continue
 		}
+		if w.faults.unsynced {
+			ns.Durability = proto.Async
+		}
+		durable = append(durable, ns)
 	}
 	store, err := storage.Open("data", storage.Options{FS: w.disk.FS(), CacheBytes: 1 << 20, Namespaces: durable})
 	if err != nil {
@@ -287,15 +291,17 @@ func (w *world) audit(r *truth) {
 
 // settle takes over what a join says of a room whose state was not certain.
 func (w *world) settle(r *truth, e *event) {
-	expired := r.floor() > r.head()
-	mayBeGone := r.stored == nil && expired || r.crashed && r.synced == 0 && (r.stored == nil || len(r.writes) > 0 && r.writes[0].offset > 0)
-	low := r.head()
+	certain := r.head()
 	if r.crashed {
-		low = r.synced
+		certain = r.synced
 	}
-	if r.floor() > low {
-		low = 0 // what survives has expired: where the log ended may be gone with it
+	low := certain
+	expired := r.floor() > certain
+	if expired {
+		low = 0 // where the log ended may be gone with what stood there
 	}
+	noSettings := r.stored == nil || r.crashed && len(r.writes) > 0 && r.writes[0].offset > certain
+	mayBeGone := low == 0 && noSettings
 	switch {
 	case e.Type == "error" && e.Code == "forbidden" && mayBeGone, e.Offset == 0 && mayBeGone && r.head() > 0:
 		r.reset()
@@ -321,7 +327,7 @@ func (w *world) settle(r *truth, e *event) {
 		r.ended = append(r.ended, ending{r.epoch, r.head()})
 		r.epoch = ""
 		w.bindEpoch(r, e.Epoch)
-	case r.crashed && !sync, lost && !expired: // BUG 2
+	case r.crashed && !sync, !r.crashed && lost:
 		w.fail("room %s has the same epoch after a crash that may have lost messages", r.name)
 	}
 	if r.settings == nil && (e.Host != "" || e.MaxUsers != 0) ||
