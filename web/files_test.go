@@ -178,6 +178,9 @@ func TestKillInTheMiddleOfATransfer(t *testing.T) {
 	bob.awaitText("#state", "Offline")
 	link.free()
 	server.Restart()
+	for _, w := range []*window{ana, bob} {
+		w.eval(`document.getElementById("state").click()`, nil) // no need to wait
+	}
 
 	ana.expectFile("half.bin", content)
 	bob.expectFile("half.bin", content)

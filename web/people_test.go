@@ -147,7 +147,9 @@ func TestDirectConversation(t *testing.T) {
 	ana.converse("lobby")
 	ana.await(`document.getElementById("text").value === "" && document.querySelectorAll(".message").length === 0`)
 	ana.say("for all")
+	bob.awaitText(`[data-address="lobby"] .badge`, "1")
 	bob.converse("lobby")
+	bob.await(`!document.querySelector(".entry .badge")`)
 	bob.awaitText(".other .text", "for all")
 	ana.converse("user:bob")
 	ana.await(`document.getElementById("text").value === "unfinished"`)
@@ -212,5 +214,6 @@ func TestHostControls(t *testing.T) {
 	bob.click("#person-deeds [data-deed=kick]")
 	ana.awaitText(".notice-text", "The room's host has put you out.")
 	ana.await(`document.getElementById("text").disabled`)
+	ana.awaitPeople("")
 	bob.awaitPeople("bob you, host")
 }

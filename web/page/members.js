@@ -44,10 +44,10 @@ export class Members {
     this.#onChange();
   }
 
-  // lost forgets what only a link can tell.
+  // lost forgets it all: only one who is in the room can tell.
   lost() {
     clearTimeout(this.#timer);
-    this.count = 0;
+    Object.assign(this, { count: 0, host: "", maxUsers: 0, statuses: new Map(), more: false });
     this.#onChange();
   }
 
@@ -99,10 +99,7 @@ export class Members {
     this.#onChange();
     try {
       const reply = await this.#ask({ type: "members", room: this.#room, cursor: this.#next });
-      const page = reply.members.map(({ userId, status }) => [userId, status]);
-      this.statuses = new Map(anew ? page : [...this.statuses, ...page]);
-      this.#next = reply.next;
-      this.more = Boolean(reply.next) && this.statuses.size < LISTED_MAX;
+      if (this.count > 0) this.#take(reply, anew);
     } catch (error) {
       if (!(error instanceof Disconnected || error instanceof ServerError)) throw error;
       this.#again = false; // the next join, or the next look, asks again
@@ -111,6 +108,13 @@ export class Members {
     this.#onChange();
     if (this.#again) this.refresh();
     else this.#lookLater();
+  }
+
+  #take({ members, next }, anew) {
+    const page = members.map(({ userId, status }) => [userId, status]);
+    this.statuses = new Map(anew ? page : [...this.statuses, ...page]);
+    this.#next = next;
+    this.more = Boolean(next) && this.statuses.size < LISTED_MAX;
   }
 
   #lookLater() {
