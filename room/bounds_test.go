@@ -228,3 +228,59 @@ func TestASlowMemberOfManyRoomsCostsOneReadATurn(t *testing.T) {
 		}
 	})
 }
+
+func TestKeysAreForgottenWithTheirRefusalAndTheirRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newMemory()
+		h := newHouse(t, log)
+		defer h.hub.Close()
+		ana := h.client("ana")
+		h.publish(ana, nil, "r", "", "1")
+		synctest.Wait()
+		log.set(func() { log.refuse = proto.ErrStorageFull.New() })
+		for i := range 100 {
+			h.publishKeyed(ana, nil, "r", "", fmt.Sprint("refused", i), "1")
+		}
+		synctest.Wait()
+		if n := h.hub.keys.Load(); n != 0 {
+			t.Errorf("%d refused keys are remembered", n)
+		}
+		log.set(func() { log.refuse = nil })
+		for i := range 100 {
+			h.publishKeyed(ana, nil, "r", "", fmt.Sprint("taken", i), "1")
+		}
+		synctest.Wait()
+		if n := h.hub.keys.Load(); n != 100 {
+			t.Errorf("%d keys are remembered, want 100", n)
+		}
+		time.Sleep(roomLinger + 2*sweepEvery)
+		synctest.Wait()
+		if n := h.hub.keys.Load(); n != 0 || h.hub.Rooms() != 0 {
+			t.Errorf("%d keys are remembered of %d rooms", n, h.hub.Rooms())
+		}
+	})
+}
+
+func TestKeysOfAllRoomsAreBounded(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		ana := h.client("ana")
+		publish := func(from, to int) {
+			for i := from; i < to; i++ {
+				h.publishKeyed(ana, nil, "r", fmt.Sprint(i), fmt.Sprint("k", i), "1")
+			}
+			synctest.Wait()
+		}
+		publish(0, 200)
+		h.hub.keys.Add(keysInAll) // as other rooms' would
+		publish(200, 400)
+		if n := h.hub.keys.Load() - keysInAll; n != keysScarce {
+			t.Errorf("the room remembers %d keys, want %d", n, keysScarce)
+		}
+		ana.readAll(t)
+		publish(399, 400)
+		if got := first(t, ana.readAll(t), "ack"); !got.Duplicate {
+			t.Errorf("the latest key is forgotten: %+v", got)
+		}
+		h.hub.keys.Add(-keysInAll)
+	})
+}

@@ -22,11 +22,13 @@ const (
 	ringLinger     = time.Minute      // how long a quiet durable room keeps its ring
 	readers        = 4                // goroutines that may wait for the log
 	keysPerRoom    = 100_000          // idempotency keys that a room remembers
-	repeatsWaiting = 1000             // repeats that may wait for their key's first message
-	acksWaiting    = 4096             // acks that may wait for one lagging author
-	batchBytes     = 48 << 10         // of frames in one write
-	maxBacklog     = 4 << 20          // bytes of messages that a room may have on their way
-	maxKept        = 64 << 20         // bytes of messages that may wait in all rooms before the log can have them
+	keysInAll      = 500_000          // keys in all rooms above which a room remembers keysScarce
+	keysScarce     = 64
+	repeatsWaiting = 1000     // repeats that may wait for their key's first message
+	acksWaiting    = 4096     // acks that may wait for one lagging author
+	batchBytes     = 48 << 10 // of frames in one write
+	maxBacklog     = 4 << 20  // bytes of messages that a room may have on their way
+	maxKept        = 64 << 20 // bytes of messages that may wait in all rooms before the log can have them
 	backlogRetry   = 100 * time.Millisecond
 	cursorBytes    = 32 << 10 // of frames that a cursor delivers at once
 	cursorRounds   = 8        // such deliveries before others have their turn
@@ -57,6 +59,7 @@ type Hub struct {
 	meters     *meters
 
 	rings    ringBudget
+	keys     atomic.Int64 // idempotency keys in all rooms
 	kept     atomic.Int64 // bytes of messages that wait, see Room.keep
 	vacant   atomic.Int64 // rooms in memory without users
 	people   *people
@@ -338,6 +341,7 @@ func newMeters(set *metrics.Set, h *Hub) *meters {
 		set = metrics.NewSet()
 	}
 	set.NewGauge("throng_rooms", func() float64 { return float64(h.Rooms()) })
+	set.NewGauge("throng_keys", func() float64 { return float64(h.keys.Load()) })
 	set.NewGauge("throng_ring_bytes", func() float64 { return float64(h.rings.used.Load()) })
 	return &meters{
 		published:  set.NewCounter("throng_messages_published_total"),

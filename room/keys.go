@@ -4,37 +4,44 @@ import (
 	"bytes"
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/thronghq/throng/proto"
 )
 
 // keyTable remembers a room's idempotency keys for Limits.KeyTTL, or for the
-// room's last keysPerRoom keyed messages, whichever is less. It is empty after
-// a wake, and read from the log before the first keyed publish.
+// room's last keysPerRoom keyed messages, whichever is less; where all rooms
+// together have keysInAll, for its last keysScarce. It is empty after a wake,
+// and read from the log before the first keyed publish.
 type keyTable struct {
+	total *atomic.Int64 // static: entries of all rooms
+
 	// Owned by the room's worker.
 	waiting []*outgoing // held publishes, from the first keyed one on, while the log is read
 
 	mu      sync.Mutex
 	loaded  bool // set once, by the room's worker
 	entries map[keyID]*keyEntry
-	oldest  *keyEntry // a list by age
+	oldest  *keyEntry // a list of them by age
 	newest  *keyEntry
 }
 
 // keyID is a key: they are per user and room, which in an inbox is the addressee's.
 type keyID struct{ user, room, key string }
 
-// keyEntry is what became of a key's first publish.
+// keyEntry is what became of a key's first publish. It refers to nothing of the
+// message, which may be far larger.
 type keyEntry struct {
 	id      keyID
 	sum     uint64 // of the content
-	time    int64  // µs
+	time    int64  // µs; the message's own once done
 	done    bool
-	ack     proto.Event // once done
+	msgID   proto.MsgID // once done
+	offset  uint64      // once done
 	repeats []*outgoing // that wait for the first one
-	next    *keyEntry
+	older   *keyEntry
+	newer   *keyEntry
 }
 
 // publishKeyed appends the message unless its key was used before.
@@ -67,7 +74,7 @@ func (r *Room) publishKeyed(o *outgoing) {
 		e.repeats = append(e.repeats, o)
 		t.mu.Unlock()
 	default:
-		ack := e.ack
+		ack := e.ack()
 		t.mu.Unlock()
 		r.duplicate(o, ack)
 	}
@@ -86,10 +93,15 @@ func (r *Room) awaitKeys(o *outgoing) bool {
 	return true
 }
 
+// ack is the answer to a repeat, but for its id.
+func (e *keyEntry) ack() proto.Event {
+	return proto.Event{Type: proto.EvAck, Room: e.id.room, MsgID: e.msgID, Offset: e.offset, Millis: e.time / 1000, Duplicate: true}
+}
+
 // duplicate answers a repeat with the first one's ack.
 func (r *Room) duplicate(o *outgoing, ack proto.Event) {
 	r.hub.meters.duplicates.Inc()
-	ack.ID, ack.Duplicate = o.id, true
+	ack.ID = o.id
 	o.member.Send(&ack)
 }
 
@@ -106,14 +118,11 @@ func (r *Room) settleKey(o *outgoing) {
 	repeats := e.repeats
 	e.repeats = nil
 	if o.Err != nil {
-		if t.entries[e.id] == e {
-			delete(t.entries, e.id)
-		}
+		t.removeLocked(e)
 	} else {
-		e.done, e.time = true, o.Time
-		e.ack = *o.ack()
+		e.done, e.time, e.msgID, e.offset = true, o.Time, o.Message.ID, o.Offset
 	}
-	ack := e.ack
+	ack := e.ack()
 	t.mu.Unlock()
 	for _, repeat := range repeats {
 		if o.Err != nil {
@@ -124,18 +133,45 @@ func (r *Room) settleKey(o *outgoing) {
 	}
 }
 
+// abandonKey forgets the key of a message that goes on to the room's next life.
+func (r *Room) abandonKey(o *outgoing) {
+	e := o.entry
+	if e == nil {
+		return
+	}
+	o.entry = nil
+	r.keys.mu.Lock()
+	repeats := e.repeats
+	e.repeats = nil
+	r.keys.removeLocked(e)
+	r.keys.mu.Unlock()
+	for _, repeat := range repeats {
+		r.refuse(repeat, overloadedBy("room %q has just left memory", r.name))
+	}
+}
+
 func (t *keyTable) addLocked(e *keyEntry) *keyEntry {
 	if t.entries == nil {
 		t.entries = make(map[keyID]*keyEntry)
 	}
-	if len(t.entries) >= keysPerRoom {
-		t.dropOldestLocked()
+	limit := keysPerRoom
+	if t.total.Load() >= keysInAll {
+		limit = keysScarce
+	}
+	for range 2 { // one for the new one, and one more where there are too many
+		if len(t.entries) >= limit {
+			t.removeLocked(t.oldest)
+		}
+	}
+	if old := t.entries[e.id]; old != nil {
+		t.removeLocked(old)
 	}
 	t.entries[e.id] = e
-	if t.newest == nil {
+	t.total.Add(1)
+	if e.older = t.newest; e.older == nil {
 		t.oldest = e
 	} else {
-		t.newest.next = e
+		e.older.newer = e
 	}
 	t.newest = e
 	return e
@@ -143,18 +179,36 @@ func (t *keyTable) addLocked(e *keyEntry) *keyEntry {
 
 func (t *keyTable) expireLocked(cutoff int64) {
 	for t.oldest != nil && t.oldest.time < cutoff {
-		t.dropOldestLocked()
+		t.removeLocked(t.oldest)
 	}
 }
 
-func (t *keyTable) dropOldestLocked() {
-	e := t.oldest
-	if t.entries[e.id] == e {
-		delete(t.entries, e.id)
+// removeLocked forgets an entry, unless that was done before.
+func (t *keyTable) removeLocked(e *keyEntry) {
+	if t.entries[e.id] != e {
+		return
 	}
-	if t.oldest = e.next; t.oldest == nil {
-		t.newest = nil
+	delete(t.entries, e.id)
+	t.total.Add(-1)
+	if e.older == nil {
+		t.oldest = e.newer
+	} else {
+		e.older.newer = e.newer
 	}
+	if e.newer == nil {
+		t.newest = e.older
+	} else {
+		e.newer.older = e.older
+	}
+	e.older, e.newer = nil, nil
+}
+
+// clear forgets all keys: the room has left memory.
+func (t *keyTable) clear() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.total.Add(-int64(len(t.entries)))
+	t.entries, t.oldest, t.newest = nil, nil, nil
 }
 
 func (r *Room) sum(kind proto.Kind, content []byte) uint64 {
@@ -175,10 +229,8 @@ func (j *keyLoad) run() {
 	start := time.Now()
 	err := r.read(rg, func(m *proto.Message) bool {
 		if m.Key != "" {
-			o := outgoing{Publish: proto.Publish{Message: *m}}
-			ack := *o.ack()
 			found = append(found, &keyEntry{
-				id: keyID{m.From, m.To, m.Key}, sum: r.sum(m.Kind, m.Content), time: m.Time, done: true, ack: ack,
+				id: keyID{m.From, m.To, m.Key}, sum: r.sum(m.Kind, m.Content), time: m.Time, done: true, msgID: m.ID, offset: m.Offset,
 			})
 		}
 		return true

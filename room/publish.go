@@ -211,7 +211,7 @@ func (r *Room) append(o *outgoing) {
 		return
 	}
 	if !r.beginAppend() {
-		o.entry = nil
+		r.abandonKey(o)
 		r.hub.hold(r.name, r.ns, o) // for the room's next life
 		return
 	}

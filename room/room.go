@@ -64,6 +64,7 @@ type codecCount struct {
 func newRoom(h *Hub, name string, ns *proto.Namespace) *Room {
 	r := &Room{hub: h, name: name, ns: ns, scheduled: true}
 	r.ring.limit, r.ring.budget = min(ringMessages, ns.HistorySize), &h.rings
+	r.keys.total = &h.keys
 	r.vacant.Store(true)
 	r.touch()
 	return r
@@ -196,6 +197,7 @@ func (r *Room) rest() {
 	}
 	if r.vacant.Load() && quiet >= r.hub.linger().Milliseconds() && r.hub.forget(r) {
 		r.ring.clear()
+		r.keys.clear()
 	}
 }
 
