@@ -8,8 +8,16 @@ import (
 	"github.com/thronghq/throng/web"
 )
 
-//go:embed testdata/units.js
-var units string
+var (
+	//go:embed testdata/fakes.js
+	fakes string
+
+	//go:embed testdata/stream_tests.js
+	streamTests string
+
+	//go:embed testdata/people_tests.js
+	peopleTests string
+)
 
 // The page's modules, each by itself, with no server but the one that serves
 // the files.
@@ -27,7 +35,8 @@ func TestModules(t *testing.T) {
 	window.eval(`(async () => {
 		const [connection, room, timeline, files, uploads, members, conversations] = await Promise.all(
 			["connection", "room", "timeline", "files", "uploads", "members", "conversations"].map((name) => import("/" + name + ".js")));
-		const tests = await (async () => {`+units+`})();
+		`+fakes+`
+		const tests = {...(() => {`+streamTests+`})(), ...(() => {`+peopleTests+`})()};
 		const results = [];
 		for (const [name, test] of Object.entries(tests)) {
 			let error = "";
@@ -36,7 +45,7 @@ func TestModules(t *testing.T) {
 		}
 		return results;
 	})()`, &results)
-	if len(results) < 10 {
+	if len(results) < 30 {
 		t.Fatalf("only %d tests of the modules ran: %v", len(results), results)
 	}
 	for _, r := range results {
