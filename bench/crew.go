@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"runtime"
 	"sync"
+	"time"
 )
 
 // crew is the workers of a run: one in this process, or one in each of several
@@ -18,6 +19,10 @@ import (
 type crew struct {
 	local   worker
 	remotes []*remote
+
+	// progress is called twice a second while a step lasts: with what has
+	// been counted, or with nil where that is in other processes.
+	progress func(*tally)
 }
 
 // remote is a worker in another process.
@@ -34,13 +39,13 @@ func newCrew(ctx context.Context, command string, o *options, progress func(*tal
 	if o.Processes == 1 {
 		runtime.LockOSThread()
 		local, err := newWorker(ctx, job{Command: command, Options: *o}, progress)
-		return &crew{local: local}, err
+		return &crew{local: local, progress: progress}, err
 	}
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("finding this binary to run it again: %w", err)
 	}
-	c := &crew{}
+	c := &crew{progress: progress}
 	for i := range o.Processes {
 		r, err := startRemote(ctx, self, job{Command: command, Process: i, Options: *o})
 		if err != nil {
@@ -101,12 +106,31 @@ func (c *crew) do(ctx context.Context, in input) (output, error) {
 	for i, r := range c.remotes {
 		all.Go(func() { outs[i], errs[i] = r.step(in) })
 	}
-	all.Wait()
+	c.watch(&all)
 	var merged output
 	for _, out := range outs {
 		merged.merge(out)
 	}
 	return merged, errors.Join(errs...)
+}
+
+// watch waits for the other processes and tells the progress meanwhile.
+func (c *crew) watch(all *sync.WaitGroup) {
+	done := make(chan struct{})
+	go func() {
+		all.Wait()
+		close(done)
+	}()
+	ticker := time.NewTicker(time.Duration(progressTick))
+	defer ticker.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-ticker.C:
+			c.progress(nil)
+		}
+	}
 }
 
 func (c *crew) close() {

@@ -38,12 +38,17 @@ func (p *progress) stage(format string, args ...any) {
 	}
 }
 
-// show writes what has been counted.
+// show writes what has been counted, or, where that is not known yet, the time
+// alone.
 func (p *progress) show(t *tally) {
 	if p.terminal == nil {
 		return
 	}
 	now := time.Now()
+	if t == nil {
+		fmt.Fprintf(p.terminal, "%s%5.1f s  %s", clearLine, now.Sub(p.start).Seconds(), p.name)
+		return
+	}
 	done := max(t.Delivered, p.before) // a new count may have begun
 	rate := float64(done-p.before) / now.Sub(p.last).Seconds()
 	p.last, p.before = now, t.Delivered

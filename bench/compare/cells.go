@@ -58,6 +58,7 @@ func cells(p plan) []cell {
 		return append(append([]string{"--members", strconv.Itoa(n), "--size", "128"}, timed...), more...)
 	}
 	conns := slices.Clip([]string{"--connections", strconv.Itoa(p.Connections), "--rooms", strconv.Itoa(p.Rooms), "--size", "128"})
+	few := (p.Rounds + 1) / 2
 	// A quiet server collects its garbage within ten seconds.
 	const settle = "12s"
 	echo := append([]string{"--connections", "100", "--size", "128"}, timed...)
@@ -66,7 +67,7 @@ func cells(p plan) []cell {
 	slow := slices.Clip([]string{"--outstanding", "64", "--warmup", (3 * p.Warmup).String()})
 
 	return []cell{
-		{cellConn, 1 + p.Rounds/3, []side{
+		{cellConn, p.Rounds / 2, []side{
 			{sideThrong, throng, with("conn", "json", append(conns, "--settle", settle)...)},
 			{sideFloor, floorOne, with("conn", "floor", append(conns, "--settle", "1s")...)},
 		}},
@@ -80,18 +81,18 @@ func cells(p plan) []cell {
 			{sideBatch, floorBatch, with("fanout", "floor", members(p.Members, "--outstanding", "4")...)},
 			{sideBinary, throng, with("fanout", "binary", members(p.Members, "--outstanding", "4")...)},
 		}},
-		{cellSlow, p.Rounds, []side{
+		{cellSlow, few, []side{
 			{sideSlow, throng, with("fanout", "json", members(p.Members, append(slow, "--slow-readers", "10")...)...)},
 			{sideAllRead, throng, with("fanout", "json", members(p.Members-p.Members/10, slow...)...)},
 		}},
-		{cellEcho, p.Rounds, []side{
+		{cellEcho, few, []side{
 			{sideThrong, throng, with("echo", "echo", echo...)},
 			{sideFloor, floorOne, with("echo", "echo", echo...)},
 		}},
 		{cellHistory, 1, []side{
 			{sideThrong, throng, with("history", "json", "--duration", p.Duration.String())},
 		}},
-		{cellAppend, p.Rounds, []side{
+		{cellAppend, few, []side{
 			{sideAsync, noServer, []string{"append", "--rooms", "1000", "--size", "128", "--messages", strconv.FormatUint(p.Messages, 10), "--durability", "async"}},
 			{sideSync, noServer, []string{"append", "--rooms", "1000", "--size", "128", "--messages", strconv.FormatUint(p.Messages, 10), "--durability", "sync"}},
 		}},
