@@ -14,14 +14,22 @@ import (
 
 // join sends a join from one of the places that a client may ask for.
 func (w *world) join(c *client, r *truth, n, m int) {
+	if frame := w.prepareJoin(c, r, n, m); frame != nil {
+		c.session.Message(text, frame)
+	}
+}
+
+// prepareJoin is join without the sending. What is published to the room before
+// the reply is looked at may come before the join or after it.
+func (w *world) prepareJoin(c *client, r *truth, n, m int) (frame []byte) {
 	w.wake(r)
 	since, start, recovered, loose := w.since(c, r, n, m)
 	echo := m%5 == 0
 	s := c.streams[r.name]
 	r.create(c.user)
 	if code := r.admits(c.user, s != nil); code != "" {
-		w.send(c, fmt.Sprintf(`"type":"join","room":%q%s`, r.name, since), w.refused(c, r.name, code))
-		return
+		_, frame = w.prepare(c, fmt.Sprintf(`"type":"join","room":%q%s`, r.name, since), w.refused(c, r.name, code))
+		return frame
 	}
 	if s == nil {
 		r.arrive(c.user)
@@ -29,24 +37,25 @@ func (w *world) join(c *client, r *truth, n, m int) {
 		s.ending = true
 	}
 	r.touch()
-	head, members := r.head(), len(r.users)
-	w.send(c, fmt.Sprintf(`"type":"join","room":%q,"echo":%v%s`, r.name, echo, since), func(e *event) {
+	head, members, born := r.head(), len(r.users), w.serial+1
+	_, frame = w.prepare(c, fmt.Sprintf(`"type":"join","room":%q,"echo":%v%s`, r.name, echo, since), func(e *event) {
 		host, maxUsers := r.updated()
-		if e.Type != "joined" || e.Room != r.name || e.Offset != head || e.Recovered != recovered || e.Host != host ||
+		if e.Type != "joined" || e.Room != r.name || e.Offset < head || e.Offset > r.head() || e.Recovered != recovered || e.Host != host ||
 			e.MaxUsers != maxUsers || e.count() != members {
 			w.fail("%s got %v, want joined at %d, recovered %v, host %q, maxUsers %d, members %d", c, e, head, recovered, host, maxUsers, members)
 		}
 		w.bindEpoch(r, e.Epoch)
-		next := head + 1
+		next := e.Offset + 1
 		if recovered {
 			next = start
 		}
-		s := &stream{room: r, epoch: e.Epoch, next: next, born: w.serial + 1, echo: echo, loose: loose, joined: true, members: members, host: host, maxUsers: maxUsers, updates: len(r.updates)}
+		s := &stream{room: r, epoch: e.Epoch, next: next, born: born, echo: echo, loose: loose, joined: true, members: members, host: host, maxUsers: maxUsers, updates: len(r.updates)}
 		c.streams[r.name] = s
-		if next == head+1 {
-			w.mark(c, s, e, position{e.Epoch, head, 0})
+		if next == e.Offset+1 {
+			w.mark(c, s, e, position{e.Epoch, e.Offset, 0})
 		}
 	})
+	return frame
 }
 
 // since chooses where a join begins: the field for the command, the first

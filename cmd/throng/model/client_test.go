@@ -160,14 +160,20 @@ func (c *client) hangUp() {
 // send sends a command, given as the inside of a JSON object. Check gets its
 // reply, which must come.
 func (w *world) send(c *client, command string, check func(*event)) *reply {
+	r, frame := w.prepare(c, command, check)
+	c.session.Message(text, frame)
+	return r
+}
+
+// prepare is send without the sending of the frame.
+func (w *world) prepare(c *client, command string, check func(*event)) (*reply, []byte) {
 	w.command++
 	id := strconv.Itoa(w.command)
 	r := &reply{command: command, check: check}
 	if check != nil {
 		c.replies[id] = r
 	}
-	c.session.Message(text, fmt.Appendf(nil, `{"id":%q,%s}`, id, command))
-	return r
+	return r, fmt.Appendf(nil, `{"id":%q,%s}`, id, command)
 }
 
 // refused is a check for an error.

@@ -1,8 +1,10 @@
 package model
 
 import (
+	"flag"
 	"fmt"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -11,15 +13,38 @@ import (
 	"github.com/thronghq/throng/proto"
 )
 
-// programLength is how many steps a program has at most.
-const programLength = 30
+// How many programs each test plays, unless -rapid.checks says so. They have
+// some forty steps each.
+const (
+	checks      = 100
+	checksShort = 10
+)
 
 // TestModel plays random programs. A failure is shrunk and printed as the value
 // that TestReplay takes.
 func TestModel(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // so that a failure comes again
+	checkPrograms(t)
+}
+
+// TestModelInParallel is TestModel with all processors: fewer failures come
+// again, but goroutines meet that do not meet on one.
+func TestModelInParallel(t *testing.T) { checkPrograms(t) }
+
+func checkPrograms(t *testing.T) {
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.checks" })
+	if !given {
+		n := checks
+		if testing.Short() {
+			n = checksShort
+		}
+		if err := flag.Set("rapid.checks", strconv.Itoa(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	rapid.Check(t, func(rt *rapid.T) {
-		program := programs(programLength).Draw(rt, "program")
+		program := programs(sliceLength).Draw(rt, "program")
 		if err := run(t, program, faults{}); err != nil {
 			rt.Fatalf("%v\nafter\n%s", err, listing(program))
 		}
@@ -68,7 +93,7 @@ func TestTheModelCanFail(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-			generator := programs(programLength)
+			generator := programs(sliceLength)
 			const most = 500
 			for seed := range most {
 				if err := run(t, generator.Example(seed), f); err != nil {

@@ -23,7 +23,7 @@ var actions = []action{
 	"history", "history", "page",
 	"ack", "members", "status", "host", "host",
 	"lazy", "lazy", "read", "read",
-	"advance", "advance", "restart", "crash", "stall",
+	"advance", "advance", "restart", "crash", "stall", "race", "race",
 }
 
 // step is one step of a program. The numbers are read modulo what there is to
@@ -63,13 +63,20 @@ func evenly(t *rapid.T, n int) int {
 	return v % n
 }
 
-// programs makes programs of up to 8 times so many steps. They stay in few
-// rooms, where more happens than in many.
+// A program has slices of at most sliceLength steps. Rapid's slices are mostly
+// short, so that it takes some to make a program long.
+const (
+	slicesPerProgram = 8
+	sliceLength      = 30
+)
+
+// programs makes programs. They stay in few rooms, where more happens than in
+// many.
 func programs(length int) *rapid.Generator[[]step] {
 	return rapid.Custom(func(t *rapid.T) []step {
 		start, busy := evenly(t, len(roomNames)), 1+evenly(t, 4)
 		var program []step
-		for range 8 { // rapid's slices are mostly short
+		for range slicesPerProgram {
 			program = append(program, rapid.SliceOfN(steps, 0, length).Draw(t, "steps")...)
 		}
 		for i := range program {
@@ -155,6 +162,8 @@ func (w *world) play(s step) {
 	case "crash":
 		w.leaveServer()
 		w.crash(oneOf(percents, s.N), uint64(s.M))
+	case "race":
+		w.race(c, oneOf(w.clients, s.M), r, s.N, s.M)
 	case "stall":
 		w.stall(c, r, s.N, s.M)
 	}
