@@ -48,7 +48,6 @@ func main() {
 
 	p.Rounds, p.Duration, p.Warmup, p.Members, p.Connections, p.Rooms, p.Messages = 6, 3*time.Second, time.Second, 5000, 15_000, 1500, 2_000_000
 	if *quick {
-		p.Connections, p.Rooms = 3000, 300
 		p.Rounds, p.Duration, p.Warmup, p.Messages = 2, 1500*time.Millisecond, 300*time.Millisecond, 500_000
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
