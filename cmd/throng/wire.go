@@ -29,6 +29,9 @@ import (
 // fatalGrace is how long clients are told to go when the log has failed.
 const fatalGrace = 2 * time.Second
 
+// logShare of the drain's time is kept for the log's last flush.
+const logShare = 10
+
 // ringShare of the memory budget bounds the rooms' recent messages, which come
 // beside what it counts; minRings is what they get at least.
 const (
@@ -124,7 +127,18 @@ func (n *node) run(ctx context.Context) error {
 	n.notify(ctx, systemd.Stopping)
 	n.log.LogAttrs(ctx, slog.LevelInfo, "draining",
 		slog.Int("connections", n.server.Connections()), slog.Duration("within", n.cfg.DrainTimeout))
-	return n.close(n.shutdown(ctx, n.cfg.DrainTimeout))
+	return n.close(n.drain(ctx))
+}
+
+// drain sends all clients away. Who has not gone in time is cut off: that is a
+// drain, too, for no client decides how a stop ends.
+func (n *node) drain(ctx context.Context) error {
+	err := n.shutdown(ctx, n.cfg.DrainTimeout-n.cfg.DrainTimeout/logShare)
+	if errors.Is(err, context.DeadlineExceeded) {
+		n.log.LogAttrs(ctx, slog.LevelWarn, "clients that did not go in time were cut off")
+		return nil
+	}
+	return err
 }
 
 // shutdown tells all clients to go and waits until they have, within the given

@@ -50,7 +50,7 @@ func keys(c *Config) []key {
 		{name: "dev", value: boolValue{&c.Dev}, help: "for trying out: listens on " + devListen + " unless listen is set, admits /ws?user=NAME without a token, enables the echo. Never on an address that others reach"},
 		{name: "origins", value: listValue{&c.Origins, `origins such as "https://example.org", or "*" for all`, checkOrigin}, help: "pages that browsers may connect from, beside those that this server serves itself"},
 		{name: "ping_interval", value: durationValue{&c.PingInterval, time.Second, 45 * time.Second}, help: "how often a connection is pinged; one that is silent for two intervals, 60 s at the most, is closed"},
-		{name: "drain_timeout", value: durationValue{&c.DrainTimeout, 0, time.Hour}, help: "how long a stop may take to send its clients away before it cuts them off"},
+		{name: "drain_timeout", value: durationValue{&c.DrainTimeout, 0, time.Hour}, help: "how long a stop may take; its last tenth is kept for the log, and clients that have not gone by then are cut off"},
 		{name: "memory_budget", value: sizeValue{&c.MemoryBudget, 0, tib}, help: "bounds what outboxes, replays and partial frames hold together; 0 takes a quarter of the memory that the process may use"},
 
 		{name: "auth.hs256_secret", value: stringValue{at: &c.Auth.HS256Secret}, secret: true, help: "the secret that tokens (JWT, HS256) are signed with. With neither it nor the file set, the server makes one in data_dir/secret"},
