@@ -23,12 +23,12 @@ func (w *world) join(c *client, r *truth, n, m int) {
 // the reply is looked at may come before the join or after it.
 func (w *world) prepareJoin(c *client, r *truth, n, m int) (frame []byte) {
 	w.wake(r)
-	since, start, recovered, loose := w.since(c, r, n, m)
+	p := w.since(c, r, n, m)
 	echo := m%5 == 0
 	s := c.streams[r.name]
 	r.create(c.user)
 	if code := r.admits(c.user, s != nil); code != "" {
-		_, frame = w.prepare(c, fmt.Sprintf(`"type":"join","room":%q%s`, r.name, since), w.refused(c, r.name, code))
+		_, frame = w.prepare(c, fmt.Sprintf(`"type":"join","room":%q%s`, r.name, p.field), w.refused(c, r.name, code))
 		return frame
 	}
 	if s == nil {
@@ -38,8 +38,9 @@ func (w *world) prepareJoin(c *client, r *truth, n, m int) (frame []byte) {
 	}
 	r.touch()
 	head, members, born := r.head(), len(r.users), w.serial+1
-	_, frame = w.prepare(c, fmt.Sprintf(`"type":"join","room":%q,"echo":%v%s`, r.name, echo, since), func(e *event) {
+	_, frame = w.prepare(c, fmt.Sprintf(`"type":"join","room":%q,"echo":%v%s`, r.name, echo, p.field), func(e *event) {
 		host, maxUsers := r.updated()
+		recovered := p.recovered && (!p.either || e.Recovered)
 		if e.Type != "joined" || e.Room != r.name || e.Offset < head || e.Offset > r.head() || e.Recovered != recovered || e.Host != host ||
 			e.MaxUsers != maxUsers || e.count() != members {
 			w.fail("%s got %v, want joined at %d, recovered %v, host %q, maxUsers %d, members %d", c, e, head, recovered, host, maxUsers, members)
@@ -47,9 +48,9 @@ func (w *world) prepareJoin(c *client, r *truth, n, m int) (frame []byte) {
 		w.bindEpoch(r, e.Epoch)
 		next := e.Offset + 1
 		if recovered {
-			next = start
+			next = p.start
 		}
-		s := &stream{room: r, epoch: e.Epoch, next: next, born: born, echo: echo, loose: loose, joined: true, members: members, host: host, maxUsers: maxUsers, updates: len(r.updates)}
+		s := &stream{room: r, epoch: e.Epoch, next: next, born: born, echo: echo, loose: p.loose, joined: true, members: members, host: host, maxUsers: maxUsers, updates: len(r.updates)}
 		c.streams[r.name] = s
 		if next == e.Offset+1 {
 			w.mark(c, s, e, position{e.Epoch, e.Offset, 0})
@@ -58,35 +59,42 @@ func (w *world) prepareJoin(c *client, r *truth, n, m int) (frame []byte) {
 	return frame
 }
 
-// since chooses where a join begins: the field for the command, the first
-// offset, and whether what the client asks for can be had.
-func (w *world) since(c *client, r *truth, n, m int) (field string, start uint64, recovered, loose bool) {
-	head := r.head()
-	switch seen := c.seen[r.name]; {
+// beginning is where a join wants its stream to begin.
+type beginning struct {
+	field     string // of the command
+	start     uint64 // the first offset, where the stream is recovered
+	recovered bool   // it must be
+	either    bool   // or it may also not be
+	loose     bool   // what expires before it could be sent is no gap
+}
+
+// since chooses where a join begins.
+func (w *world) since(c *client, r *truth, n, m int) beginning {
+	head, seen := r.head(), c.seen[r.name]
+	switch {
 	case n%6 == 1:
 		last := 1 + m%replayLimit
 		start := head - min(uint64(last), head) + 1
-		return fmt.Sprintf(`,"since":{"last":%d}`, last), max(start, r.floor()), true, true
+		return beginning{fmt.Sprintf(`,"since":{"last":%d}`, last), max(start, r.floor()), true, false, true}
 	case n%6 == 2 && head > 0:
 		at := r.log[m%int(head)].id.millis // 0 where nobody knows it: from the beginning
 		start := r.floor()
-		for start <= head && at > 0 && r.log[start-1].micros < at*1000 {
+		for start <= head && r.log[start-1].micros < at*1000 {
 			start++
 		}
-		return fmt.Sprintf(`,"since":{"timestamp":%d}`, at), start, true, true
+		return beginning{fmt.Sprintf(`,"since":{"timestamp":%d}`, at), start, true, false, true}
 	case n%6 == 3:
-		return `,"since":{"offset":0,"epoch":"no such epoch"}`, 0, false, false
+		return beginning{field: `,"since":{"offset":0,"epoch":"no such epoch"}`}
 	case n%6 == 4 && r.epoch != "":
-		return fmt.Sprintf(`,"since":{"offset":%d,"epoch":%q}`, head+1, r.epoch), 0, false, false
+		return beginning{field: fmt.Sprintf(`,"since":{"offset":%d,"epoch":%q}`, head+1, r.epoch)}
 	case n%6 == 0 || len(seen) == 0:
-		return "", 0, false, false
-	case m%4 == 0:
-		p := oneOf(seen, m/4)
-		return p.since(), p.offset + 1, r.covers(p, replayLimit), false
-	default:
-		p := seen[len(seen)-1]
-		return p.since(), p.offset + 1, r.covers(p, replayLimit), false
+		return beginning{}
 	}
+	p := seen[len(seen)-1]
+	if m%4 == 0 {
+		p = oneOf(seen, m/4)
+	}
+	return beginning{p.since(), p.offset + 1, r.covers(p, replayLimit), r.forgotten(p.epoch), false}
 }
 
 func (p position) since() string {
@@ -337,8 +345,9 @@ func (w *world) page(c *client, r *truth, n int) {
 	}
 	c.pages = c.pages[:len(c.pages)-1]
 	w.wake(of)
-	if p.after > of.head() {
-		return // lost in a crash, or the room's life is over
+	if p.after > of.head() { // lost in a crash, or the room's life is over
+		w.ask(c, of, query{}, "")
+		return
 	}
 	p.query.beyond = p.after
 	w.ask(c, of, p.query, p.cursor)

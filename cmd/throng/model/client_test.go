@@ -101,10 +101,7 @@ func (w *world) connect(c *client, withAuth bool) {
 	if c.session != nil {
 		return
 	}
-	token, err := auth.Sign(secret, c.user, 24*time.Hour, auth.SignOptions{})
-	if err != nil {
-		panic(err)
-	}
+	token := token(c.user)
 	var h session.Handshake
 	if !withAuth {
 		h.Authorization = "Bearer " + token
@@ -121,6 +118,30 @@ func (w *world) connect(c *client, withAuth bool) {
 	if withAuth {
 		w.send(c, `"type":"members","room":"lobby"`, w.refused(c, "lobby", "unauthenticated"))
 		w.send(c, fmt.Sprintf(`"type":"auth","token":%q,"deviceInfo":{"type":"test","os":"none"}`, token), func(e *event) { w.opened(c, e) })
+	}
+}
+
+// token signs a token for a user, which allows everything or what the rules say.
+func token(user string, rules ...auth.Rule) string {
+	token, err := auth.Sign(secret, user, 24*time.Hour, auth.SignOptions{Rooms: rules})
+	if err != nil {
+		panic(err)
+	}
+	return token
+}
+
+// reauth sends a fresh token that allows one room alone, so that the client is
+// put out of the others but its inbox, and then one that allows everything.
+func (w *world) reauth(c *client, r *truth) {
+	for name, s := range c.streams {
+		if s.room != r && s.room.owner() == "" {
+			c.closes[name], s.ending = "forbidden", true
+			s.room.depart(c.user, true)
+		}
+	}
+	for _, token := range []string{token(c.user, auth.Rule{Match: r.name, Allow: auth.AllRights}), token(c.user)} {
+		w.send(c, fmt.Sprintf(`"type":"auth","token":%q`, token), func(e *event) { w.opened(c, e) })
+		w.calm()
 	}
 }
 
@@ -206,12 +227,15 @@ func (w *world) calm() {
 			for _, e := range c.conn.look() {
 				w.check(c, &e)
 			}
-			if !c.lazy && w.read(c, 1<<30) {
+			if !c.lazy && w.read(c, all) {
 				busy = true
 			}
 		}
 	}
 }
+
+// all is more frames than wait for anybody.
+const all = 1 << 30
 
 // read takes frames out of the client's outbox, which moves its positions. It
 // reports whether there were any.

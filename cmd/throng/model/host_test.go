@@ -16,6 +16,12 @@ func (w *world) host(c *client, r *truth, n, m int) {
 	if now != nil {
 		next = *now
 	}
+	if n%8 == 6 && slices.Contains(next.banned, whom) {
+		n = 3 // a banned host would shut everybody out of a closed room
+	}
+	if n%8 == 7 && r.ns.Succession != 0 {
+		n = 0 // BUG 4
+	}
 	var field, code, put string // put: why whom is put out
 	switch n % 8 {
 	case 0:
@@ -41,7 +47,7 @@ func (w *world) host(c *client, r *truth, n, m int) {
 	case 6:
 		field = fmt.Sprintf(`"handOver":%q`, whom)
 		next.host = whom
-	default: // also reached for the client's own inbox, which has no host
+	default:
 		next.closed = m%2 == 0
 		field = fmt.Sprintf(`"close":%v`, next.closed)
 	}

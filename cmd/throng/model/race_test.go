@@ -9,8 +9,8 @@ import (
 )
 
 // race lets two clients do something in one room at the same time: both publish,
-// or the second one joins. Which comes first is the server's choice; it must be
-// the same for everybody.
+// or the second one joins, or reads what it had left. Which comes first is the
+// server's choice; it must be the same for everybody.
 func (w *world) race(c, d *client, r *truth, n, m int) {
 	const most = 4 // messages, all of which must be kept, so that their order can be read
 	w.wake(r)
@@ -19,7 +19,6 @@ func (w *world) race(c, d *client, r *truth, n, m int) {
 		w.publish(c, r, "", m)
 		return
 	}
-	joins := n%2 == 0 && d.streams[r.name] == nil
 	var sent []*message
 	frames := func(c *client) (list [][]byte) {
 		for i := range most / 2 {
@@ -32,14 +31,20 @@ func (w *world) race(c, d *client, r *truth, n, m int) {
 	}
 	ours := frames(c)
 	var theirs [][]byte
-	if joins {
+	switch reads := d.lazy && n%3 > 0; {
+	case reads:
+	case n%2 == 0 && d.streams[r.name] == nil:
 		theirs = [][]byte{w.prepareJoin(d, r, 0, m)}
-	} else {
+	default:
 		theirs = frames(d)
 	}
 	var senders sync.WaitGroup
 	senders.Go(func() { c.say(ours) })
-	senders.Go(func() { d.say(theirs) })
+	senders.Go(func() {
+		if d.say(theirs); theirs == nil {
+			w.read(d, all)
+		}
+	})
 	senders.Wait()
 	synctest.Wait()
 	w.order(r, sent)

@@ -23,7 +23,7 @@ var actions = []action{
 	"history", "history", "page",
 	"ack", "members", "status", "host", "host",
 	"lazy", "lazy", "read", "read",
-	"advance", "advance", "restart", "crash", "stall", "race", "race",
+	"advance", "advance", "restart", "crash", "stall", "race", "race", "auth",
 }
 
 // step is one step of a program. The numbers are read modulo what there is to
@@ -100,7 +100,7 @@ var percents = []int{0, 10, 50, 100}
 func (w *world) play(s step) {
 	c := w.clients[s.Client]
 	r := w.rooms[roomNames[s.Room]]
-	if s.N%8 == 7 {
+	if s.N%8 == 7 && s.Do != "host" {
 		r = w.rooms[room.Inbox(c.user)] // now and then the client's own inbox
 	}
 	switch s.Do {
@@ -162,6 +162,8 @@ func (w *world) play(s step) {
 	case "crash":
 		w.leaveServer()
 		w.crash(oneOf(percents, s.N), uint64(s.M))
+	case "auth":
+		w.reauth(c, r)
 	case "race":
 		w.race(c, oneOf(w.clients, s.M), r, s.N, s.M)
 	case "stall":

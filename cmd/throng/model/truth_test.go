@@ -155,6 +155,13 @@ func (r *truth) covers(p position, replay int) bool {
 	return p.offset == r.head() || r.visible(p.offset+1) && r.head()-p.offset <= uint64(replay)
 }
 
+// forgotten reports whether the room may have forgotten a position's epoch: it is
+// an old one, and nothing of its history is left.
+func (r *truth) forgotten(epoch string) bool {
+	i := slices.IndexFunc(r.ended, func(e ending) bool { return e.epoch == epoch })
+	return epoch != r.epoch && i >= 0 && r.floor() > r.ended[i].last
+}
+
 // append adds a message to the log.
 func (r *truth) append(m *message) {
 	m.micros = time.Now().UnixMicro()
@@ -260,11 +267,12 @@ func (r *truth) depart(user string, atOnce bool) {
 }
 
 // gone takes a user off the count. The host's place goes to who has been there
-// for longest, where the namespace says so.
+// for longest, where the namespace says so; but closing a room puts its host
+// out and leaves the host what it is.
 func (r *truth) gone(user string) {
 	delete(r.users, user)
 	r.changed(presence{false, user})
-	if r.ns.Succession == proto.NoSuccession || r.settings == nil || r.settings.host != user {
+	if r.ns.Succession == proto.NoSuccession || r.settings == nil || r.settings.closed || r.settings.host != user {
 		return
 	}
 	heir := ""

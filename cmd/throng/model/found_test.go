@@ -1,0 +1,44 @@
+package model
+
+import "testing"
+
+// TestFound plays the programs that once showed a bug, as they were shrunk. A
+// new one goes here when its bug is mended.
+func TestFound(t *testing.T) {
+	for _, f := range []struct {
+		bug     string
+		program []step
+	}{
+		{"a full outbox swallows the news of a member, and no count follows", []step{
+			{Do: "join", Client: 2, Room: 0, N: 0, M: 0},
+			{Do: "lazy", Client: 2, Room: 0, N: 0, M: 0},
+			{Do: "publish", Client: 0, Room: 0, N: 2, M: 7},
+			{Do: "join", Client: 0, Room: 0, N: 11, M: 24},
+		}},
+		{"a room that woke after a crash and got no message gives an offset out twice in one epoch", []step{
+			{Do: "publish", Client: 0, Room: 1, N: 0, M: 0},
+			{Do: "keyed", Client: 2, Room: 1, N: 0, M: 0},
+			{Do: "publish", Client: 0, Room: 2, N: 0, M: 0},
+			{Do: "crash", Client: 3, Room: 1, N: 15, M: 14},
+			{Do: "keyed", Client: 2, Room: 1, N: 24, M: 10},
+			{Do: "advance", Client: 2, Room: 1, N: 15, M: 4},
+			{Do: "publish", Client: 4, Room: 1, N: 29, M: 6},
+		}},
+		{"a lagging author gets its acks before the gap that they stand behind", []step{
+			{Do: "join", Client: 4, Room: 7, N: 0, M: 1},
+			{Do: "lazy", Client: 4, Room: 7, N: 0, M: 0},
+			{Do: "join", Client: 0, Room: 7, N: 0, M: 0},
+			{Do: "publish", Client: 4, Room: 7, N: 1, M: 0},
+		}},
+		{"a host that closes its room loses it to who is put out after it", []step{
+			{Do: "publish", Client: 1, Room: 2, N: 0, M: 0},
+			{Do: "join", Client: 3, Room: 2, N: 0, M: 0},
+			{Do: "join", Client: 4, Room: 2, N: 0, M: 0},
+			{Do: "host", Client: 1, Room: 2, N: 7, M: 0},
+		}},
+	} {
+		if err := run(t, f.program, faults{}); err != nil {
+			t.Errorf("%s: %v", f.bug, err)
+		}
+	}
+}
