@@ -2,6 +2,7 @@ package room
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -282,5 +283,20 @@ func TestKeysOfAllRoomsAreBounded(t *testing.T) {
 			t.Errorf("the latest key is forgotten: %+v", got)
 		}
 		h.hub.keys.Add(-keysInAll)
+	})
+}
+
+func TestAWaitingAckKeepsNothingOfTheMessage(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		o := newOutgoing(h.client("ana"), nil, "r", Publication{ID: []byte("id"), Content: []byte(big)})
+		o.Offset, o.Time = 7, 9000
+		w := o.waitingAck()
+		want := *o.ack()
+		want.ID = []byte("id")
+		clear(o.id)
+		clear(o.Content)
+		if got := *w.event(); !reflect.DeepEqual(got, want) {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
 	})
 }

@@ -1,6 +1,7 @@
 package room
 
 import (
+	"bytes"
 	"sync"
 	"sync/atomic"
 
@@ -37,10 +38,23 @@ type cursor struct {
 	acks    []waitingAck // of the member's own messages from next on
 }
 
-// waitingAck is an ack that waits for its place in the author's stream.
+// waitingAck is an ack that waits for its place in the author's stream. It
+// refers to nothing of the message, which may be far larger.
 type waitingAck struct {
 	offset uint64
-	ack    proto.Event
+	millis int64
+	msgID  proto.MsgID
+	to     string
+	id     []byte // its own
+}
+
+// waitingAck copies what the author's answer needs.
+func (o *outgoing) waitingAck() waitingAck {
+	return waitingAck{offset: o.Offset, millis: o.Millis(), msgID: o.Message.ID, to: o.To, id: bytes.Clone(o.id)}
+}
+
+func (w *waitingAck) event() *proto.Event {
+	return &proto.Event{Type: proto.EvAck, ID: w.id, Room: w.to, MsgID: w.msgID, Offset: w.offset, Millis: w.millis}
 }
 
 // The values of a cursor's progress.
@@ -77,7 +91,7 @@ func (ms *Membership) stopCursor() {
 
 func (c *cursor) flushAcksLocked() {
 	for i := range c.acks {
-		c.ms.member.Send(&c.acks[i].ack)
+		c.ms.member.Send(c.acks[i].event())
 	}
 	c.acks = nil
 }
@@ -86,7 +100,7 @@ func (c *cursor) flushAcksLocked() {
 // cursor reaches the message.
 func (c *cursor) expect(o *outgoing) {
 	c.mu.Lock()
-	c.acks = append(c.acks, waitingAck{offset: o.Offset, ack: *o.ack()})
+	c.acks = append(c.acks, o.waitingAck())
 	n := len(c.acks)
 	c.mu.Unlock()
 	if n > acksWaiting {
@@ -197,7 +211,7 @@ func (k *chunk) add(m *proto.Message) bool {
 	own := m.From == k.user
 	acked := false
 	if k.acked < len(k.acks) && k.acks[k.acked].offset == m.Offset {
-		k.frames = proto.AppendEventFrame(k.frames, k.codec, &k.acks[k.acked].ack)
+		k.frames = proto.AppendEventFrame(k.frames, k.codec, k.acks[k.acked].event())
 		k.acked++
 		acked = true
 	}
@@ -220,7 +234,7 @@ func (k *chunk) skipTo(offset uint64) {
 		} else {
 			k.gapTo(ack.offset)
 		}
-		k.frames = proto.AppendEventFrame(k.frames, k.codec, &ack.ack)
+		k.frames = proto.AppendEventFrame(k.frames, k.codec, ack.event())
 		k.acked++
 		k.at.next, k.at.hint = max(k.at.next, ack.offset+1), 0
 	}

@@ -218,14 +218,14 @@ func (r *Room) answer(b *batch, a author) {
 	var acks []waitingAck
 	for _, o := range b.pubs {
 		if o.member == a.member && !o.acked {
-			acks = append(acks, waitingAck{offset: o.Offset, ack: *o.ack()})
+			acks = append(acks, o.waitingAck())
 		}
 	}
 	if a.ms != nil && r.fallBehind(a.ms, b.first, acks) {
 		return
 	}
 	for i := range acks {
-		a.member.Send(&acks[i].ack)
+		a.member.Send(acks[i].event())
 	}
 	if a.hears && b.first > 0 {
 		r.lag(a.member, b.first)
