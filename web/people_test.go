@@ -136,7 +136,7 @@ func TestDirectConversation(t *testing.T) {
 	link.cut()
 	bob.awaitText("#state", "Offline")
 	ana.say("while you are away")
-	ana.await(`document.querySelectorAll(".message[data-state=done]").length === 1`)
+	ana.await(`document.querySelectorAll(".own[data-state=done]").length === 1`)
 	link.restore()
 	bob.click("#state:enabled")
 	bob.awaitText(".other .text", "while you are away")
