@@ -194,8 +194,8 @@ func TestManyRoomsWithoutUsersLeaveMemoryEarly(t *testing.T) {
 		}
 		time.Sleep(roomLinger + 2*sweepEvery)
 		synctest.Wait()
-		if n := h.hub.Rooms(); n != 1 {
-			t.Errorf("%d rooms are left, want the one with a user", n)
+		if n, vacant := h.hub.Rooms(), h.hub.vacant.Load(); n != 1 || vacant != 0 {
+			t.Errorf("%d rooms are left, %d count as empty; want the one with a user", n, vacant)
 		}
 	})
 }
