@@ -241,6 +241,12 @@ func (w *window) click(selector string) {
 	w.do(chromedp.Click(chromedp.CSS(selector)))
 }
 
+// hurry has the window try now to connect again, if it still waits to.
+func (w *window) hurry() {
+	w.t.Helper()
+	w.eval(`document.getElementById("state").click()`, nil)
+}
+
 // awaitOnline waits until the window has joined its room.
 func (w *window) awaitOnline() {
 	w.t.Helper()

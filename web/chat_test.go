@@ -217,7 +217,7 @@ func TestLinkBreaks(t *testing.T) {
 	publish(t, server, "cleo", "lobby", numbered("missed", 12)...)
 	bob.awaitRows(13)
 	link.restore()
-	ana.do(chromedp.Click(chromedp.CSS("#state:enabled"))) // try now
+	ana.hurry()
 	ana.awaitText(".notice-text", "Reconnected: recovered 12 messages")
 	ana.awaitRows(14)
 	bob.awaitRows(14)

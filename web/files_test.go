@@ -179,7 +179,7 @@ func TestKillInTheMiddleOfATransfer(t *testing.T) {
 	link.free()
 	server.Restart()
 	for _, w := range []*window{ana, bob} {
-		w.eval(`document.getElementById("state").click()`, nil) // no need to wait
+		w.hurry()
 	}
 
 	ana.expectFile("half.bin", content)

@@ -138,7 +138,7 @@ func TestDirectConversation(t *testing.T) {
 	ana.say("while you are away")
 	ana.await(`document.querySelectorAll(".own[data-state=done]").length === 1`)
 	link.restore()
-	bob.click("#state:enabled")
+	bob.hurry()
 	bob.awaitText(".other .text", "while you are away")
 	ana.await(`document.querySelectorAll(".message[data-state=delivered]").length === 3`)
 
