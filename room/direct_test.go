@@ -207,3 +207,20 @@ func TestReceiptsAreSavedNowAndThen(t *testing.T) {
 		}
 	})
 }
+
+func TestReceiptsThatCannotBeSavedAreBounded(t *testing.T) {
+	var table receipts
+	table.full = make(chan struct{}, 1)
+	for i := range maxReceiptsWaiting + 10 {
+		if !table.raise("r", fmt.Sprint(i), 1) {
+			t.Fatalf("receipt %d was not new", i)
+		}
+	}
+	if n := len(table.dirty); n != maxReceiptsWaiting {
+		t.Errorf("%d wait", n)
+	}
+	table.raise("r", "0", 2) // one that waits already goes on rising
+	if got := table.waiting("r", "0"); got != 2 {
+		t.Errorf("it waits at %d", got)
+	}
+}

@@ -15,6 +15,10 @@ const (
 
 	// receiptsWaiting is how many may wait for that before it is done early.
 	receiptsWaiting = 50_000
+
+	// maxReceiptsWaiting is how many may wait at all, while the disk takes
+	// none: further users' are not kept.
+	maxReceiptsWaiting = 4 * receiptsWaiting
 )
 
 // receipts holds what users have acknowledged until it is saved.
@@ -33,8 +37,12 @@ func (t *receipts) raise(room, user string, offset uint64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	of := receiptOf{room, user}
-	if t.dirty[of] >= offset {
+	known := t.dirty[of]
+	if known >= offset {
 		return false
+	}
+	if known == 0 && len(t.dirty) >= maxReceiptsWaiting {
+		return true
 	}
 	if t.dirty == nil {
 		t.dirty = make(map[receiptOf]uint64)
