@@ -91,8 +91,8 @@ func (r *Room) gone(user string) {
 		r.hub.vacant.Add(1)
 	}
 	r.tellChange(proto.EvMemberLeft, user, nil)
-	if s := r.settings.Load(); r.ns.Succession == proto.OldestSucceeds && s.host() == user {
-		r.succeed(s)
+	if s := r.settings.Load(); r.ns.Succession == proto.OldestSucceeds && s.host() == user && !s.closed() {
+		r.succeed(s) // a host that closes its room is put out with the others and stays its host
 	}
 }
 

@@ -30,6 +30,12 @@ func TestFound(t *testing.T) {
 			{Do: "join", Client: 0, Room: 7, N: 0, M: 0},
 			{Do: "publish", Client: 4, Room: 7, N: 1, M: 0},
 		}},
+		{"a host that closes its room loses it to who is put out after it", []step{
+			{Do: "publish", Client: 1, Room: 2, N: 0, M: 0},
+			{Do: "join", Client: 3, Room: 2, N: 0, M: 0},
+			{Do: "join", Client: 4, Room: 2, N: 0, M: 0},
+			{Do: "host", Client: 1, Room: 2, N: 7, M: 0},
+		}},
 	} {
 		if err := run(t, f.program, faults{}); err != nil {
 			t.Errorf("%s: %v", f.bug, err)

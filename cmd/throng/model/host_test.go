@@ -5,8 +5,6 @@ import (
 	"maps"
 	"slices"
 	"time"
-
-	"github.com/thronghq/throng/proto"
 )
 
 // host sends one of the commands of a room's host, as the host or not.
@@ -20,9 +18,6 @@ func (w *world) host(c *client, r *truth, n, m int) {
 	}
 	if n%8 == 6 && slices.Contains(next.banned, whom) {
 		n = 3 // a banned host would shut everybody out of a closed room
-	}
-	if n%8 == 7 && r.ns.Succession != proto.NoSuccession {
-		n = 0 // being put out, the host would hand the room over: a bug that is known
 	}
 	var field, code, put string // put: why whom is put out
 	switch n % 8 {
