@@ -26,6 +26,7 @@ type cursor struct {
 	// Static after construction.
 	room *Room
 	ms   *Membership
+	echo bool // of the join that it serves
 
 	progress atomic.Int32
 
@@ -65,7 +66,7 @@ const (
 )
 
 func newCursor(r *Room, ms *Membership, at startAt, acks []waitingAck) *cursor {
-	return &cursor{room: r, ms: ms, startAt: at, acks: acks}
+	return &cursor{room: r, ms: ms, echo: ms.echo, startAt: at, acks: acks}
 }
 
 // follow gives a member that is behind a cursor and sets it to work.
@@ -215,7 +216,7 @@ func (k *chunk) add(m *proto.Message) bool {
 		k.acked++
 		acked = true
 	}
-	if !acked || k.cursor.ms.echo {
+	if !acked || k.cursor.echo {
 		k.frames = proto.AppendMessageFrame(k.frames, k.codec, m, own)
 	}
 	k.messages++
@@ -229,7 +230,7 @@ func (k *chunk) add(m *proto.Message) bool {
 func (k *chunk) skipTo(offset uint64) {
 	for k.acked < len(k.acks) && k.acks[k.acked].offset < offset {
 		ack := &k.acks[k.acked]
-		if k.cursor.ms.echo {
+		if k.cursor.echo {
 			k.gapTo(offset) // the member should have got its own messages, too
 		} else {
 			k.gapTo(ack.offset)

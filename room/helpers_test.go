@@ -21,9 +21,10 @@ type memory struct {
 
 	mu     sync.Mutex
 	rooms  map[string]*memoryRoom
-	refuse *proto.Error // what Append answers
-	fail   *proto.Error // what the sink gets
-	broken error        // what Room and Read answer
+	refuse *proto.Error  // what Append answers
+	fail   *proto.Error  // what the sink gets
+	broken error         // what Room and Read answer
+	gate   chan struct{} // where not nil, Read waits for it to close
 
 	receipts map[receiptOf]uint64
 	pairs    []pair
@@ -229,6 +230,12 @@ func (r *memoryRoom) Covers(pos proto.Position) bool {
 func (r *memoryRoom) Read(rg proto.Range, visit func(*proto.Message) bool) error {
 	if _, _, broken := r.log.state(); broken != nil {
 		return broken
+	}
+	r.log.mu.Lock()
+	gate := r.log.gate
+	r.log.mu.Unlock()
+	if gate != nil {
+		<-gate
 	}
 	r.mu.Lock()
 	msgs := slices.Clone(r.messages[min(int(r.trimmed), len(r.messages)):])

@@ -586,6 +586,40 @@ func TestASecondJoinBeginsTheStreamAnew(t *testing.T) {
 	})
 }
 
+// A cursor may still be reading for the join before, with acks to place, while
+// the next one changes whether the member wants an echo: the race detector
+// watches.
+func TestASecondJoinMayChangeItsMindWhileACursorReads(t *testing.T) {
+	for range 20 {
+		inHouse(t, func(t *testing.T, h *house) {
+			ana, bob := h.client("ana"), h.client("bob")
+			ana.bound, bob.bound = 1, 1<<30
+			a, b := h.join(ana, "r", proto.Since{}), h.join(bob, "r", proto.Since{})
+			synctest.Wait()
+			h.publish(bob, b, "r", "", "1") // ana's outbox is full: it falls behind
+			synctest.Wait()
+			h.publish(ana, a, "r", "mine", "2")
+			synctest.Wait()
+			for range ringMessages {
+				h.publish(bob, b, "r", "", "3")
+			}
+			synctest.Wait()
+			gate := make(chan struct{})
+			h.log.set(func() { h.log.gate = gate })
+			ana.bound = 1 << 30
+			ana.read(t)
+			synctest.Wait() // the cursor stands at the gate
+			h.hub.Join(a, h.namespace("r"), JoinRequest{ID: "2", Since: position(1, "e1"), Echo: true})
+			close(gate)
+			events := ana.readAll(t)
+			at := slices.IndexFunc(events, func(e event) bool { return e.ID == "2" })
+			if at < 0 || !slices.Equal(offsets(events[at:], "message"), span(2, ringMessages+2)) {
+				t.Fatalf("after the second join came %v", offsets(events, "message"))
+			}
+		})
+	}
+}
+
 func TestAcksAreChecked(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
 		ana := h.client("ana")

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -110,8 +111,10 @@ func (n *node) ready() *proto.Error {
 func (n *node) run(ctx context.Context) error {
 	n.notify(ctx, systemd.Ready)
 	trimCtx, stopTrim := context.WithCancel(ctx)
+	var trim sync.WaitGroup
+	defer trim.Wait()
 	defer stopTrim()
-	go trimHeap(trimCtx)
+	trim.Go(func() { trimHeap(trimCtx) })
 	select {
 	case err := <-n.failed:
 		// Nothing can be acknowledged any more, and the store cannot be
