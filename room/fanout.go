@@ -91,6 +91,7 @@ func (r *Room) take(b *batch, p *proto.Publish) {
 		o.member.Send(&proto.Event{Type: proto.EvHost, ID: o.id, Room: r.name})
 		return
 	}
+	r.finishKey(o)
 	if o.ms == nil || o.ms.room != r {
 		o.ms = r.placeOf(b, o.member)
 	}

@@ -105,6 +105,18 @@ func (r *Room) duplicate(o *outgoing, ack proto.Event) {
 	o.member.Send(&ack)
 }
 
+// finishKey takes note of what became of a keyed message, before its author is
+// told: a repeat that the author then sends is answered at once, in its turn.
+func (r *Room) finishKey(o *outgoing) {
+	e := o.entry
+	if e == nil {
+		return
+	}
+	r.keys.mu.Lock()
+	defer r.keys.mu.Unlock()
+	e.done, e.time, e.msgID, e.offset = true, o.Time, o.Message.ID, o.Offset
+}
+
 // settleKey answers the repeats of a keyed message that the log has given back
 // or refused. A refused key is free again.
 func (r *Room) settleKey(o *outgoing) {
@@ -119,8 +131,6 @@ func (r *Room) settleKey(o *outgoing) {
 	e.repeats = nil
 	if o.Err != nil {
 		t.removeLocked(e)
-	} else {
-		e.done, e.time, e.msgID, e.offset = true, o.Time, o.Message.ID, o.Offset
 	}
 	ack := e.ack()
 	t.mu.Unlock()

@@ -412,6 +412,44 @@ func TestIdempotencyKeys(t *testing.T) {
 	})
 }
 
+// eager is a client that says more the moment it is told of an ack.
+type eager struct {
+	*client
+	say func()
+}
+
+func (e *eager) Deliver(frames []byte) bool {
+	taken := e.client.Deliver(frames)
+	if say := e.say; say != nil && len(frames) > 0 {
+		e.say = nil
+		say()
+	}
+	return taken
+}
+
+// Who has an ack has the key's end, too: what comes of repeats after it comes
+// in their order.
+func TestRepeatsAfterAnAckAreAnsweredInOrder(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		ana := &eager{client: h.client("ana")}
+		say := func(id, content string) {
+			h.hub.Publish(ana, nil, "r", h.namespace("r"), Publication{ID: []byte(id), Key: []byte("k"), Content: []byte(content), MayCreate: true})
+		}
+		ana.say = func() {
+			say("repeat", `"x"`)
+			say("conflict", `"y"`)
+		}
+		say("first", `"x"`)
+		var got []string
+		for _, e := range ana.readAll(t) {
+			got = append(got, e.ID+" "+e.Type)
+		}
+		if want := []string{"first ack", "repeat ack", "conflict error"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
 // A room that is just waking, or reads its keys, holds messages back; what one
 // client sends must not overtake itself meanwhile.
 func TestOneClientsMessagesKeepTheirOrderThroughAWake(t *testing.T) {
