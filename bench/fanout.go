@@ -47,7 +47,7 @@ type publisher struct {
 	seq        uint32  // of its newest message; the first is 1
 	quotaEnd   uint64  // the last one that it may send
 	done       uint32  // how many are done, in order
-	acked      uint32  // how many were acknowledged, in order
+	acked      uint32  // how many were answered, in order
 	left       []int32 // by seq modulo outstanding: readings that a message waits for
 }
 
@@ -172,9 +172,11 @@ func (f *fanout) count(c *conn, ev *event, size int, at int64) error {
 		}
 	case evAck:
 		f.rooms[c.room].head = max(f.rooms[c.room].head, ev.offset)
-		if f.arrived(c, ev.offset) && f.closed {
+		if f.arrived(c, ev.offset) {
 			c.author.acked++
-			return f.settle(c.author, c.author.acked)
+			if f.closed {
+				return f.settle(c.author, c.author.acked)
+			}
 		}
 	case evLag:
 		f.tally.Lags++
@@ -185,6 +187,9 @@ func (f *fanout) count(c *conn, ev *event, size int, at int64) error {
 			return fmt.Errorf("%w: %s", errRefused, ev.text)
 		}
 		f.tally.Refused++
+		if c.author != nil {
+			c.author.acked++ // nothing more comes of it
+		}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -83,8 +84,11 @@ func (f *fanout) publishOnTime(ctx context.Context, start int64) error {
 	if len(f.authors) == 0 {
 		return nil
 	}
+	for _, p := range f.authors {
+		p.acked = p.seq
+	}
 	share := float64(len(f.authors)) / float64(f.options.Rooms*f.options.Publishers)
-	return f.loop.pace(ctx, start, f.stopAt, f.options.Rate*share, func(n int, due int64) (bool, error) {
+	err := f.loop.pace(ctx, start, f.stopAt, f.options.Rate*share, func(n int, due int64) (bool, error) {
 		p := f.authors[n%len(f.authors)]
 		if uint64(p.seq) >= p.quotaEnd {
 			return false, nil
@@ -92,6 +96,23 @@ func (f *fanout) publishOnTime(ctx context.Context, start int64) error {
 		f.tally.lateness(due, f.loop.clock.now())
 		return true, f.send(p, due)
 	})
+	if err != nil {
+		return err
+	}
+	return f.awaitAnswers(ctx)
+}
+
+// awaitAnswers waits until every message is answered: before that nobody knows
+// where the rooms end that the members are to reach.
+func (f *fanout) awaitAnswers(ctx context.Context) error {
+	end := f.loop.clock.now() + int64(f.options.Timeout)
+	unanswered := func(p *publisher) bool { return p.acked < p.seq }
+	for slices.ContainsFunc(f.authors, unanswered) && f.loop.clock.now() < end {
+		if err := f.loop.poll(ctx, end); err != nil {
+			return err
+		}
+	}
+	return nil // what has no answer by now shows in what members lack
 }
 
 // send publishes one message that was due at that time.
