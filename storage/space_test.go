@@ -146,8 +146,8 @@ func TestTmpfs(t *testing.T) {
 
 	// Somebody else fills the rest, and then frees it.
 	ballast := filepath.Join(dir, "ballast")
-	if err := os.WriteFile(ballast, make([]byte, 6<<20), 0o600); err != nil {
-		t.Fatal(err)
+	if err := os.WriteFile(ballast, make([]byte, 6<<20), 0o600); err != nil && !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err) // a flush under way may leave less than that to fill
 	}
 	checkServed(t, m, taken)
 	if err := os.Remove(ballast); err != nil {
