@@ -27,6 +27,9 @@ func (*Binary) AppendMessage(dst []byte, m *Message, own bool) []byte {
 	if own {
 		dst = putOptional(dst, tagKey, m.Key)
 	}
+	if m.Kind == KindDeleted {
+		dst = putBool(dst, tagDeleted, true)
+	}
 	return dst
 }
 
@@ -85,6 +88,13 @@ func (c *Binary) AppendEvent(dst []byte, ev *Event) []byte {
 	case EvDelivered:
 		dst = putText(dst, tagTo, ev.Room)
 		dst = putText(dst, tagMsgID, ev.MsgID[:])
+	case EvDeleted:
+		dst = putText(dst, tagRoom, ev.Room)
+		dst = putText(dst, tagMsgID, ev.MsgID[:])
+		dst = putUint(dst, tagOffset, ev.Offset)
+		dst = putText(dst, tagUserID, ev.UserID)
+	case EvTokenExpiring:
+		dst = putInt(dst, tagExpiresAt, ev.Millis)
 	case EvError:
 		dst = putOptional(dst, tagRoom, ev.Room)
 		dst = putError(dst, ev.Err)

@@ -64,6 +64,8 @@ const (
 	tagSessionID      tag = 50
 	tagConnectedAt    tag = 51
 	tagHeartbeat      tag = 52
+	tagDeleted        tag = 53
+	tagExpiresAt      tag = 54
 
 	tagLimitMessage tag = 64
 	tagLimitFrame   tag = 65
@@ -145,23 +147,25 @@ var binaryCommands = [...]byte{
 
 // binaryEvents holds the number of each event.
 var binaryEvents = [...]byte{
-	EvHistory:      5,
-	EvAck:          6,
-	EvMembers:      7,
-	EvHost:         9,
-	EvPong:         11,
-	EvSession:      12,
-	EvJoined:       13,
-	EvLeft:         14,
-	EvMemberJoined: 15,
-	EvMemberLeft:   16,
-	EvMemberCount:  17,
-	EvLag:          18,
-	EvGap:          19,
-	EvRoomClosed:   20,
-	EvRoomUpdated:  21,
-	EvDelivered:    22,
-	EvError:        23,
+	EvHistory:       5,
+	EvAck:           6,
+	EvMembers:       7,
+	EvHost:          9,
+	EvPong:          11,
+	EvSession:       12,
+	EvJoined:        13,
+	EvLeft:          14,
+	EvMemberJoined:  15,
+	EvMemberLeft:    16,
+	EvMemberCount:   17,
+	EvLag:           18,
+	EvGap:           19,
+	EvRoomClosed:    20,
+	EvRoomUpdated:   21,
+	EvDelivered:     22,
+	EvError:         23,
+	EvDeleted:       24,
+	EvTokenExpiring: 25,
 }
 
 // binaryCommandOf returns the command of that number, CmdNone for none.

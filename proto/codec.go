@@ -149,6 +149,8 @@ const (
 	EvRoomClosed
 	EvRoomUpdated
 	EvDelivered
+	EvDeleted
+	EvTokenExpiring
 	EvError
 )
 
@@ -161,21 +163,21 @@ type Event struct {
 	Session *SessionInfo // session
 
 	Epoch     string // joined, history, gap
-	Offset    uint64 // joined: the committed head; ack; lag
+	Offset    uint64 // joined: the committed head; ack; lag; deleted
 	Recovered bool   // joined
 	Host      string // joined, room_updated, "" for none
 	MaxUsers  int    // joined, room_updated, 0 for none
 	Members   int    // joined, member_joined, member_left, member_count: distinct users
 
-	MsgID     MsgID // ack, delivered
-	Millis    int64 // ack: the message's time; PONG: the client's own
+	MsgID     MsgID // ack, delivered, deleted
+	Millis    int64 // ack: the message's time; PONG: the client's own; token_expiring: when
 	Duplicate bool  // ack: the key was seen before
 
 	Messages []Message // history
 	Own      string    // history: the reader's user id; its own messages carry their keys
 	Next     string    // history, members: the next page's cursor, "" for none
 
-	UserID string // member_joined, member_left
+	UserID string // member_joined, member_left; deleted: who did it
 	List   []MemberInfo
 
 	After    uint64 // gap: the last offset that the client has

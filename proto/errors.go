@@ -71,7 +71,7 @@ var (
 	// What the client sent.
 	ErrInvalidJSON  = register(Code{Name: "invalid_json", Reason: "the frame is not valid JSON", HTTP: 400})
 	ErrInvalidFrame = register(Code{Name: "invalid_frame", Reason: "the frame is not of the kind that the subprotocol uses", HTTP: 400})
-	ErrInvalidField = register(Code{Name: "invalid_field", Reason: "a field is missing or has a wrong value", HTTP: 400})
+	ErrInvalidField = register(Code{Name: "invalid_field", Reason: "a field is missing or has a wrong value", HTTP: 422})
 	ErrUnknownType  = register(Code{Name: "unknown_type", Reason: "the frame's type is not known", HTTP: 400})
 	ErrTooDeep      = register(Code{Name: "too_deep", Reason: "the JSON is nested too deeply", HTTP: 400})
 	ErrTooLarge     = register(Code{Name: "too_large", Reason: "the content is larger than limits.message", HTTP: 413})
@@ -87,18 +87,32 @@ var (
 	ErrAuthTimeout     = register(Code{Name: "auth_timeout", Reason: "no valid auth in time", Close: 4408, HTTP: 401, Reconnect: true})
 	ErrWrongUser       = register(Code{Name: "wrong_user", Reason: "a fresh token must name the same user", HTTP: 403})
 	ErrForbidden       = register(Code{Name: "forbidden", Reason: "the user lacks the right", HTTP: 403})
+	ErrRevoked         = register(Code{Name: "revoked", Reason: "the token, its session or its user's access has been revoked", Close: 4403, HTTP: 401})
+	ErrDisconnected    = register(Code{Name: "disconnected", Reason: "an administrator has closed the connection", Close: 4405, HTTP: 0})
+	ErrRefused         = register(Code{Name: "refused", Reason: "the application has refused it", Close: 0, HTTP: 403})
 	ErrOrigin          = register(Code{Name: "origin_refused", Reason: "the page's origin is not allowed", HTTP: 403})
+
+	// Accounts.
+	ErrInvalidLogin       = register(Code{Name: "invalid_credentials", Reason: "no account has this user name and password", HTTP: 401})
+	ErrAccountDisabled    = register(Code{Name: "account_disabled", Reason: "the account is disabled", HTTP: 403})
+	ErrRegistrationClosed = register(Code{Name: "registration_closed", Reason: "this server lets nobody register", HTTP: 403})
+	ErrUserExists         = register(Code{Name: "user_exists", Reason: "the user name is taken", HTTP: 409})
 
 	// Rooms.
 	ErrUnknownNamespace = register(Code{Name: "unknown_namespace", Reason: "the room's namespace is not configured", HTTP: 404})
 	ErrNotJoined        = register(Code{Name: "not_joined", Reason: "the connection has not joined the room", HTTP: 409})
 	ErrTooManyRooms     = register(Code{Name: "too_many_rooms", Reason: "the connection has joined as many rooms as limits.rooms allows", HTTP: 429})
+	ErrRoomExists       = register(Code{Name: "room_exists", Reason: "the room exists already", HTTP: 409})
 	ErrRoomFull         = register(Code{Name: "room_full", Reason: "the room has as many users as maxUsers allows", HTTP: 409, Retry: true})
 	ErrRoomClosed       = register(Code{Name: "room_closed", Reason: "the room's host has closed it", HTTP: 410})
 	ErrNotHost          = register(Code{Name: "not_host", Reason: "only the room's host may do this", HTTP: 403})
 	ErrKicked           = register(Code{Name: "kicked", Reason: "the host has put the user out of the room", HTTP: 403})
 	ErrBanned           = register(Code{Name: "banned", Reason: "the host has banned the user from the room", HTTP: 403})
 	ErrMuted            = register(Code{Name: "muted", Reason: "the host has muted the user in the room", HTTP: 403})
+
+	// How much.
+	ErrRateLimited = register(Code{Name: "rate_limited", Reason: "more than the rate limit allows", HTTP: 429, Retry: true})
+	ErrFlooding    = register(Code{Name: "flooding", Reason: "the client went on after its rate limit was reached", Close: 4429, HTTP: 429, Reconnect: true})
 
 	// The server's state.
 	ErrOverloaded   = register(Code{Name: "overloaded", Reason: "the server cannot take more right now", HTTP: 503, Retry: true})
@@ -107,12 +121,15 @@ var (
 	ErrInternal     = register(Code{Name: "internal", Reason: "the server failed", Close: ws.StatusInternalServerError, HTTP: 500, Reconnect: true, Retry: true})
 	ErrShuttingDown = register(Code{Name: "shutting_down", Reason: "the server is shutting down", Close: 1012, HTTP: 503, Reconnect: true, Retry: true})
 	ErrUnavailable  = register(Code{Name: "unavailable", Reason: "the server takes no more connections right now", HTTP: 503, Reconnect: true, Retry: true})
+	ErrHookDown     = register(Code{Name: "hook_unavailable", Reason: "the application that decides on this does not answer", HTTP: 503, Retry: true})
 	ErrSlowConsumer = register(Code{Name: "slow_consumer", Reason: "the client does not read its messages", Close: 4409, HTTP: 0, Reconnect: true})
 	ErrSilent       = register(Code{Name: "silent", Reason: "nothing came from the client for too long", Close: 4410, HTTP: 0, Reconnect: true})
 
 	// HTTP alone.
 	ErrNotFound         = register(Code{Name: "not_found", Reason: "there is nothing at this path", HTTP: 404})
 	ErrMethodNotAllowed = register(Code{Name: "method_not_allowed", Reason: "the path does not take this method", HTTP: 405})
+	ErrMediaType        = register(Code{Name: "unsupported_media_type", Reason: "the body is not of a type that the path takes", HTTP: 415})
+	ErrPrecondition     = register(Code{Name: "precondition_failed", Reason: "the resource is not in the state that If-Match names", HTTP: 412})
 	ErrBadHandshake     = register(Code{Name: "bad_handshake", Reason: "the request is not a WebSocket upgrade as RFC 6455 asks for", HTTP: 400})
 	ErrHandshakeLarge   = register(Code{Name: "handshake_too_large", Reason: "the request's head is larger than the limit", HTTP: 431})
 	ErrHandshakeTimeout = register(Code{Name: "handshake_timeout", Reason: "the request's head took too long", HTTP: 408, Reconnect: true})

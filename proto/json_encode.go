@@ -15,14 +15,16 @@ func (*JSON) AppendMessage(dst []byte, m *Message, own bool) []byte {
 	dst = append(dst, '"')
 	dst = appendString(dst, "from", m.From)
 	dst = appendString(dst, "to", m.To)
-	dst = append(dst, `,"content":`...)
 	switch m.Kind {
 	case KindJSON:
+		dst = append(dst, `,"content":`...)
 		dst = append(dst, m.Content...)
 	case KindBytes:
-		dst = append(dst, '"')
+		dst = append(dst, `,"content":"`...)
 		dst = base64.StdEncoding.AppendEncode(dst, m.Content)
 		dst = append(dst, `","encoding":"base64"`...)
+	case KindDeleted:
+		dst = append(dst, `,"deleted":true`...)
 	}
 	if own {
 		dst = appendOptional(dst, "key", m.Key)
@@ -92,6 +94,13 @@ func (c *JSON) AppendEvent(dst []byte, ev *Event) []byte {
 	case EvDelivered:
 		dst = appendString(dst, "to", ev.Room)
 		dst = appendMsgID(dst, ev.MsgID)
+	case EvDeleted:
+		dst = appendString(dst, "room", ev.Room)
+		dst = appendMsgID(dst, ev.MsgID)
+		dst = appendUint(dst, "offset", ev.Offset)
+		dst = appendString(dst, "userId", ev.UserID)
+	case EvTokenExpiring:
+		dst = appendInt(dst, "expiresAt", ev.Millis)
 	case EvError:
 		dst = appendOptional(dst, "room", ev.Room)
 		dst = appendError(dst, ev.Err)
@@ -101,23 +110,25 @@ func (c *JSON) AppendEvent(dst []byte, ev *Event) []byte {
 
 // eventNames holds the wire's name of each event.
 var eventNames = [...]string{
-	EvSession:      "session",
-	EvJoined:       "joined",
-	EvLeft:         "left",
-	EvAck:          "ack",
-	EvHistory:      "history",
-	EvMembers:      "members",
-	EvHost:         "host",
-	EvPong:         "PONG",
-	EvMemberJoined: "member_joined",
-	EvMemberLeft:   "member_left",
-	EvMemberCount:  "member_count",
-	EvLag:          "lag",
-	EvGap:          "gap",
-	EvRoomClosed:   "room_closed",
-	EvRoomUpdated:  "room_updated",
-	EvDelivered:    "delivered",
-	EvError:        "error",
+	EvSession:       "session",
+	EvJoined:        "joined",
+	EvLeft:          "left",
+	EvAck:           "ack",
+	EvHistory:       "history",
+	EvMembers:       "members",
+	EvHost:          "host",
+	EvPong:          "PONG",
+	EvMemberJoined:  "member_joined",
+	EvMemberLeft:    "member_left",
+	EvMemberCount:   "member_count",
+	EvLag:           "lag",
+	EvGap:           "gap",
+	EvRoomClosed:    "room_closed",
+	EvRoomUpdated:   "room_updated",
+	EvDelivered:     "delivered",
+	EvDeleted:       "deleted",
+	EvTokenExpiring: "token_expiring",
+	EvError:         "error",
 }
 
 // String returns the wire's name of the event, "" for none.

@@ -21,6 +21,16 @@ func eventTests() []eventTest {
 	full := proto.ErrOverloaded.After(1500 * time.Microsecond)
 	return []eventTest{
 		{
+			"deleted",
+			proto.Event{Type: proto.EvDeleted, Room: "lobby", MsgID: id, Offset: 7, UserID: "ann"},
+			`{"type":"deleted","room":"lobby","msgId":"` + idText + `","offset":7,"userId":"ann"}`,
+		},
+		{
+			"token_expiring",
+			proto.Event{Type: proto.EvTokenExpiring, Millis: 1_760_000_000_123},
+			`{"type":"token_expiring","expiresAt":1760000000123}`,
+		},
+		{
 			"session",
 			proto.Event{Type: proto.EvSession, ID: []byte("1"), Session: &proto.SessionInfo{
 				SessionID: "s", UserID: "ann", ConnectedAt: 17, Status: "online",
@@ -173,6 +183,11 @@ func messageTests() []messageTest {
 			"the author's copy without a key",
 			func(m *proto.Message) { m.Key, m.Content = "", []byte("null") }, true,
 			`{"type":"message","msgId":"` + id + `","from":"ann","to":"chat:lobby","content":null,"timestamp":1760000000123,"offset":1234}`,
+		},
+		{
+			"deleted",
+			func(m *proto.Message) { m.Kind, m.Content, m.Key = proto.KindDeleted, nil, "" }, true,
+			`{"type":"message","msgId":"` + id + `","from":"ann","to":"chat:lobby","deleted":true,"timestamp":1760000000123,"offset":1234}`,
 		},
 		{
 			"transient",

@@ -11,6 +11,9 @@ const (
 	KindJSON Kind = iota
 	// KindBytes is opaque content. JSON carries it as base64.
 	KindBytes
+	// KindDeleted is no content: the message was deleted, and only its
+	// place is left.
+	KindDeleted
 )
 
 // Message is one message of a room's log.

@@ -30,13 +30,14 @@ var mayImport = map[string][]string{
 	"session":  {"proto", "room", "auth"},
 	"storage":  {"proto", "auth"},
 	"api":      {"proto", "room", "session", "auth"},
+	"hook":     {"proto"},
 	"client":   {"proto"},
 	"web":      {},
 	"cluster":  {"proto"},
 	"internal": {"proto"},
 	"bench":    {"proto", "storage"},
 	"deploy":   {},
-	"cmd":      {"proto", "netio", "room", "auth", "session", "storage", "api", "client", "web", "cluster", "bench"},
+	"cmd":      {"proto", "netio", "room", "auth", "session", "storage", "api", "hook", "client", "web", "cluster", "bench"},
 }
 
 // keptTo says which folders may know a library, by the prefix of its path.
