@@ -135,7 +135,7 @@ func TestExampleShowsDefaults(t *testing.T) {
 			break
 		}
 	}
-	cfg.Auth.HS256SecretFile = ""
+	cfg.Auth.HS256.File = ""
 	if got, want := string(cfg.AppendTOML(nil)), string(config.Default().AppendTOML(nil)); got != want {
 		t.Errorf("uncommented, the example says\n%s\nwant the defaults\n%s", got, want)
 	}

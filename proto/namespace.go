@@ -56,6 +56,7 @@ type Namespace struct {
 	JoinLeave   bool // member_joined and member_left are sent
 	Hosts       bool // a room's creator is its host
 	Succession  Succession
+	Allow       []string // the rights, by name, of users whose tokens do not say what they may do
 }
 
 // DefaultNamespace is the name of the namespace of rooms without a colon.
@@ -76,6 +77,7 @@ func NewNamespace(name string) Namespace {
 		Presence:    true,
 		JoinLeave:   true,
 		Hosts:       name == DefaultNamespace,
+		Allow:       []string{"join", "publish", "read", "members", "create", "dm"},
 	}
 }
 

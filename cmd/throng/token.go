@@ -87,7 +87,7 @@ func parseRules(texts []string) ([]auth.Rule, error) {
 // existingSecret returns the configured secret or, without one, that of the
 // data directory, which the server makes when it first starts.
 func existingSecret(cfg *config.Config) ([]byte, error) {
-	if secret := cfg.Auth.Secret(); secret != nil {
+	if secret := cfg.Auth.HS256.Bytes(); secret != nil {
 		return secret, nil
 	}
 	secret, err := auth.LoadSecret(cfg.DataDir)

@@ -189,7 +189,7 @@ func serverSecret(cfg *config.Config) (secret []byte, made bool, err error) {
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return nil, false, err
 	}
-	if secret := cfg.Auth.Secret(); secret != nil {
+	if secret := cfg.Auth.HS256.Bytes(); secret != nil {
 		return secret, false, nil
 	}
 	secret, _, err = auth.LoadOrCreateSecret(cfg.DataDir)

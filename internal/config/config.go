@@ -18,10 +18,13 @@ type Config struct {
 	DrainTimeout time.Duration
 	MemoryBudget int // bytes; 0 derives it from the machine, see Memory
 
+	API     API
 	Auth    Auth
 	Echo    Echo
+	Hook    Hook
 	Log     Log
 	Net     Net
+	Rate    Rates
 	Storage Storage
 	Limits  proto.Limits
 
@@ -29,26 +32,101 @@ type Config struct {
 	// is always among them.
 	Namespaces []proto.Namespace
 
+	// Issuers and Webhooks are the configured ones, sorted by name.
+	Issuers  []Issuer
+	Webhooks []Webhook
+
 	file string            // that was read, "" for none
 	from map[string]string // where a key's value came from; absent means the default
 }
 
-// Auth is how tokens are verified.
-type Auth struct {
-	HS256Secret     string
-	HS256SecretFile string // whose content is the secret
-
-	fromFile []byte // what HS256SecretFile held
+// API is how REST requests are served.
+type API struct {
+	Body    int           // bytes of a request's body
+	Timeout time.Duration // of a request, streams apart
 }
 
-// Secret returns the configured secret, nil for none. It belongs to the
-// configuration and must not be changed.
-func (a *Auth) Secret() []byte {
+// Auth is who may come in: how tokens are verified and made, and how users log
+// in.
+type Auth struct {
+	HS256 Secret
+
+	KeysFile   string   // a JWK Set (RFC 7517), "" for none
+	SigningKey string   // the kid of the key in it that signs; "" for the first that can, or the secret
+	Issuer     string   // of the server's own tokens; "" for none
+	Audience   []string // any of which the server's own tokens must name; none for no matter
+	Leeway     time.Duration
+	AccessTTL  time.Duration
+	RefreshTTL time.Duration
+
+	Registration bool // anyone may register
+	Argon2Memory int  // bytes of one hash
+	Argon2Time   int  // passes
+	Argon2Hashes int  // at once; 0 for one for every two cores
+}
+
+// Issuer is another server whose tokens are accepted.
+type Issuer struct {
+	Name       string
+	Issuer     string // the tokens' iss
+	JWKSURL    string
+	Audience   []string // any of which the tokens must name
+	Algorithms []string
+	UserPrefix string // before the tokens' sub
+	Refresh    time.Duration
+}
+
+// Rates bounds how often things may be done, by whom or where.
+type Rates struct{ Connection, User, Address, Room RateSet }
+
+// RateSet bounds what is done in one scope. The zero value bounds nothing.
+type RateSet struct{ Frames, Bytes, Joins, Publishes, Logins, Handshakes proto.Rate }
+
+// Webhook is an address that is told what happens.
+type Webhook struct {
+	Name         string
+	URL          string
+	Secret       Secret
+	Events       []string
+	Namespaces   []string // none for all
+	Timeout      time.Duration
+	MaxWaiting   int // events
+	MaxAge       time.Duration
+	AllowPrivate bool // the URL may lead to a loopback, link-local or private address
+}
+
+// Hook is an address that decides what may happen.
+type Hook struct {
+	URL          string // "" for none
+	Secret       Secret
+	Events       []string
+	Timeout      time.Duration
+	OnFailure    string // HookAllow or HookRefuse
+	AllowPrivate bool
+}
+
+// The values of Hook.OnFailure.
+const (
+	HookAllow  = "allow"
+	HookRefuse = "refuse"
+)
+
+// Secret is a secret that stands in the configuration itself or in a file.
+type Secret struct {
+	Text string
+	File string // whose content is the secret, a line end at its end apart
+
+	fromFile []byte // what File held
+}
+
+// Bytes returns the secret, nil for none. It belongs to the configuration and
+// must not be changed.
+func (s *Secret) Bytes() []byte {
 	switch {
-	case a.HS256SecretFile != "":
-		return a.fromFile
-	case a.HS256Secret != "":
-		return []byte(a.HS256Secret)
+	case s.File != "":
+		return s.fromFile
+	case s.Text != "":
+		return []byte(s.Text)
 	}
 	return nil
 }
@@ -69,6 +147,9 @@ type Net struct {
 	Pollers    int // 0 for one a core
 	Listeners  int // accepting sockets per address, 0 for one per poller
 	SendBuffer int // bytes of a WebSocket's SO_SNDBUF
+
+	TrustedProxies []string // networks, as netip.ParsePrefix reads them, whose word on a client's address counts
+	ProxyProtocol  bool     // trusted proxies begin a connection with a PROXY header
 }
 
 // Storage is how the history is kept on disk.
@@ -95,8 +176,21 @@ func Default() *Config {
 		DataDir:      "./throng-data",
 		PingInterval: 25 * time.Second,
 		DrainTimeout: 20 * time.Second,
-		Log:          Log{Level: slog.LevelInfo, Format: FormatAuto},
-		Net:          Net{SendBuffer: 16 << 10},
+		API:          API{Body: 1 << 20, Timeout: 30 * time.Second},
+		Auth: Auth{
+			Leeway:       5 * time.Second,
+			AccessTTL:    15 * time.Minute,
+			RefreshTTL:   30 * 24 * time.Hour,
+			Argon2Memory: 64 << 20,
+			Argon2Time:   3,
+		},
+		Hook: Hook{Timeout: 2 * time.Second, OnFailure: HookRefuse},
+		Log:  Log{Level: slog.LevelInfo, Format: FormatAuto},
+		Net:  Net{SendBuffer: 16 << 10},
+		Rate: Rates{
+			User:    RateSet{Logins: proto.Rate{PerSecond: 0.1, Burst: 10}},
+			Address: RateSet{Logins: proto.Rate{PerSecond: 1, Burst: 30}},
+		},
 		Storage: Storage{
 			SyncInterval: 5 * time.Millisecond,
 			Cache:        128 << 20,
@@ -123,5 +217,8 @@ func (c *Config) applyDev() {
 	}
 	if !c.given("echo.enabled") {
 		c.Echo.Enabled = true
+	}
+	if !c.given("auth.registration") {
+		c.Auth.Registration = true
 	}
 }

@@ -10,15 +10,11 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/pflag"
-
-	"github.com/thronghq/throng/proto"
 )
 
 const (
 	configFlag = "config"
 	configEnv  = envPrefix + "CONFIG"
-
-	namespaceTable = "namespace"
 )
 
 // Flags are the flags of one command that reads the configuration.
@@ -83,7 +79,7 @@ func (f *Flags) Load(environ []string) (*Config, error) {
 	}
 	l.readEnvironment()
 	l.readFlags(f.values)
-	l.readSecret()
+	l.readSecrets()
 	c.applyDev()
 	l.problems = append(l.problems, c.Validate()...)
 	if len(l.problems) > 0 {
@@ -136,11 +132,18 @@ func (l *loader) readFile(path string) {
 		l.problems = append(l.problems, syntaxProblem(path, err))
 		return
 	}
-	namespaces := tree[namespaceTable]
-	delete(tree, namespaceTable)
+	named := map[string]any{}
+	for _, g := range groups {
+		if raw, ok := tree[g.name]; ok {
+			named[g.name] = raw
+			delete(tree, g.name)
+		}
+	}
 	l.readTable(source, "", tree)
-	if namespaces != nil {
-		l.readNamespaces(source, namespaces)
+	for _, g := range groups {
+		if raw, ok := named[g.name]; ok {
+			l.readGroup(source, g, raw)
+		}
 	}
 }
 
@@ -168,7 +171,10 @@ func (l *loader) readTable(source, prefix string, table map[string]any) {
 			l.readTable(source, full+".", inner)
 			continue
 		}
-		names := []string{namespaceTable + ".NAME"}
+		names := []string{}
+		for _, g := range groups {
+			names = append(names, g.name+".NAME")
+		}
 		for _, k := range l.keys {
 			names = append(names, k.name)
 		}
@@ -179,58 +185,6 @@ func (l *loader) readTable(source, prefix string, table map[string]any) {
 // isTable reports whether keys stand under the name.
 func (l *loader) isTable(name string) bool {
 	return slices.ContainsFunc(l.keys, func(k key) bool { return strings.HasPrefix(k.name, name+".") })
-}
-
-func (l *loader) readNamespaces(source string, raw any) {
-	tables, ok := raw.(map[string]any)
-	if !ok {
-		l.problems = append(l.problems, Problem{Key: namespaceTable, Source: source, Value: showTOML(raw), Wrong: "not a table", Accepts: "[namespace.NAME] with settings under it"})
-		return
-	}
-	for _, name := range sortedKeys(tables) {
-		l.readNamespace(source, name, tables[name])
-	}
-}
-
-func (l *loader) readNamespace(source, name string, raw any) {
-	full := namespaceTable + "." + name
-	settings, ok := raw.(map[string]any)
-	if !ok {
-		l.problems = append(l.problems, Problem{Key: full, Source: source, Value: showTOML(raw), Wrong: "not a table", Accepts: "[" + full + "] with settings under it"})
-		return
-	}
-	namespace := proto.NewNamespace(name)
-	table := namespaceKeys(&namespace)
-	for _, setting := range sortedKeys(settings) {
-		i := slices.IndexFunc(table, func(k key) bool { return k.name == setting })
-		if i < 0 {
-			names := make([]string, len(table))
-			for i, k := range table {
-				names[i] = k.name
-			}
-			l.problems = append(l.problems, unknown(source, "key", full+".", setting, names))
-			continue
-		}
-		k := table[i]
-		err := k.value.setTOML(settings[setting])
-		k.name = full + "." + k.name
-		l.took(k, source, showTOML(settings[setting]), err)
-	}
-	l.config.from[full] = source
-	l.config.setNamespace(namespace)
-}
-
-// setNamespace adds the namespace in the order of names, or replaces the one
-// of the same name.
-func (c *Config) setNamespace(n proto.Namespace) {
-	at, found := slices.BinarySearchFunc(c.Namespaces, n.Name, func(have proto.Namespace, name string) int {
-		return strings.Compare(have.Name, name)
-	})
-	if found {
-		c.Namespaces[at] = n
-		return
-	}
-	c.Namespaces = slices.Insert(c.Namespaces, at, n)
 }
 
 func (l *loader) readEnvironment() {
@@ -263,25 +217,33 @@ func (l *loader) readFlags(values map[string]*flagValue) {
 	}
 }
 
-func (l *loader) readSecret() {
-	const name = "auth.hs256_secret_file"
-	path := l.config.Auth.HS256SecretFile
-	if path == "" {
+// readSecrets reads the files that hold secrets.
+func (l *loader) readSecrets() {
+	c := l.config
+	l.readSecret("auth.hs256_secret_file", &c.Auth.HS256)
+	l.readSecret("hook.secret_file", &c.Hook.Secret)
+	for i := range c.Webhooks {
+		l.readSecret(webhookTable+"."+c.Webhooks[i].Name+".secret_file", &c.Webhooks[i].Secret)
+	}
+}
+
+func (l *loader) readSecret(key string, s *Secret) {
+	if s.File == "" {
 		return
 	}
-	text, err := os.ReadFile(path)
+	text, err := os.ReadFile(s.File)
 	secret := bytes.TrimRight(text, "\r\n")
 	if err == nil && len(secret) == 0 {
 		err = errors.New("the file is empty")
 	}
 	if err != nil {
 		l.problems = append(l.problems, Problem{
-			Key: name, Source: l.config.from[name], Value: quoteTOML(path),
+			Key: key, Source: l.config.from[key], Value: quoteTOML(s.File),
 			Wrong: err.Error(), Accepts: "a readable file that holds the secret",
 		})
 		return
 	}
-	l.config.Auth.fromFile = secret
+	s.fromFile = secret
 }
 
 // throngVars picks the variables that are throng's.

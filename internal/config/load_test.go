@@ -57,8 +57,8 @@ func TestDefaults(t *testing.T) {
 	if want := []proto.Namespace{proto.NewNamespace("default")}; !reflect.DeepEqual(c.Namespaces, want) {
 		t.Errorf("namespaces %+v, want %+v", c.Namespaces, want)
 	}
-	if c.Auth.Secret() != nil || c.Warnings() != nil {
-		t.Errorf("secret %v, warnings %v, want neither", c.Auth.Secret(), c.Warnings())
+	if c.Auth.HS256.Bytes() != nil || c.Warnings() != nil {
+		t.Errorf("secret %v, warnings %v, want neither", c.Auth.HS256.Bytes(), c.Warnings())
 	}
 }
 
@@ -158,6 +158,7 @@ presence = false
 join_leave = false
 hosts = true
 succession = "oldest"
+allow = ["join", "read"]
 [namespace.default]
 hosts = false
 durability = "sync"
@@ -165,12 +166,62 @@ durability = "sync"
 	def := proto.NewNamespace("default")
 	def.Hosts, def.Durability = false, proto.Sync
 	want := []proto.Namespace{
-		{Name: "chat", HistorySize: 5, HistoryTTL: 90 * time.Minute, Durability: proto.Memory, Slow: proto.SlowConflate, Hosts: true, Succession: proto.OldestSucceeds},
+		{
+			Name: "chat", HistorySize: 5, HistoryTTL: 90 * time.Minute, Durability: proto.Memory, Slow: proto.SlowConflate,
+			Hosts: true, Succession: proto.OldestSucceeds, Allow: []string{"join", "read"},
+		},
 		def,
 		proto.NewNamespace("zoo"),
 	}
 	if !reflect.DeepEqual(c.Namespaces, want) {
 		t.Errorf("got  %+v\nwant %+v", c.Namespaces, want)
+	}
+}
+
+func TestIssuersAndWebhooks(t *testing.T) {
+	c := mustLoad(t, `
+[issuer.idp]
+issuer = "https://id.example"
+jwks_url = "https://id.example/keys"
+audience = ["throng"]
+user_prefix = "idp|"
+[webhook.b]
+url = "https://b.example/hook"
+secret = "0123456789abcdef01234567"
+events = ["join", "leave"]
+namespaces = ["chat"]
+[webhook.a]
+url = "http://127.0.0.1:9/"
+secret_file = "load_test.go"
+allow_private = true
+`, nil, nil)
+	want := []config.Issuer{{
+		Name: "idp", Issuer: "https://id.example", JWKSURL: "https://id.example/keys", Audience: []string{"throng"},
+		Algorithms: []string{"RS256", "ES256", "EdDSA"}, UserPrefix: "idp|", Refresh: 15 * time.Minute,
+	}}
+	if !reflect.DeepEqual(c.Issuers, want) {
+		t.Errorf("issuers\n%+v, want\n%+v", c.Issuers, want)
+	}
+	if len(c.Webhooks) != 2 || c.Webhooks[0].Name != "a" || c.Webhooks[1].Name != "b" {
+		t.Fatalf("webhooks %+v, want a and b", c.Webhooks)
+	}
+	a, b := &c.Webhooks[0], &c.Webhooks[1]
+	if !a.AllowPrivate || len(a.Events) != 7 || !strings.HasPrefix(string(a.Secret.Bytes()), "package config_test") {
+		t.Errorf("webhook a is %+v", a)
+	}
+	if b.AllowPrivate || !slices.Equal(b.Events, []string{"join", "leave"}) || string(b.Secret.Bytes()) != "0123456789abcdef01234567" {
+		t.Errorf("webhook b is %+v", b)
+	}
+}
+
+func TestRates(t *testing.T) {
+	c := mustLoad(t, `rate.room_publishes = "60/m burst 5"`, []string{"THRONG_RATE_ADDRESS_LOGINS="}, []string{"--rate-connection-frames", "50/s"})
+	want := config.Default().Rate
+	want.Room.Publishes = proto.Rate{PerSecond: 1, Burst: 5}
+	want.Connection.Frames = proto.Rate{PerSecond: 50, Burst: 50}
+	want.Address.Logins = proto.Rate{}
+	if c.Rate != want {
+		t.Errorf("got\n%+v, want\n%+v", c.Rate, want)
 	}
 }
 
@@ -207,8 +258,8 @@ func TestSecret(t *testing.T) {
 	}
 	for _, environ := range [][]string{{"THRONG_AUTH_HS256_SECRET=" + long}, {"THRONG_AUTH_HS256_SECRET_FILE=" + path}} {
 		c := mustLoad(t, "", environ, nil)
-		if string(c.Auth.Secret()) != long || c.Warnings() != nil {
-			t.Errorf("%v: secret %q, warnings %v", environ, c.Auth.Secret(), c.Warnings())
+		if string(c.Auth.HS256.Bytes()) != long || c.Warnings() != nil {
+			t.Errorf("%v: secret %q, warnings %v", environ, c.Auth.HS256.Bytes(), c.Warnings())
 		}
 		if strings.Contains(string(c.AppendTOML(nil)), long) {
 			t.Errorf("%v: printing shows the secret", environ)
@@ -332,6 +383,17 @@ func TestSingleProblems(t *testing.T) {
 		{"replies below a page", "", nil, []string{"--limits-replies=64KiB"}, "limits.history_bytes"},
 		{"a float", "limits.rooms = 1.5", nil, nil, "not a whole number"},
 		{"a table for a value", "[listen]\nport = 1", nil, nil, "not a list"},
+		{"a right that is none", "[namespace.chat]\nallow = ['joyn']", nil, nil, "join, publish, read, members, create, dm"},
+		{"a rate without a unit", "", nil, []string{"--rate-user-joins=5"}, "/s, /m or /h"},
+		{"a network with host bits", "", nil, []string{"--net-trusted-proxies=10.0.0.1/8"}, "the others 0"},
+		{"a signing key without keys", "", nil, []string{"--auth-signing-key=a"}, "auth.keys_file"},
+		{"refresh before access", "", nil, []string{"--auth-refresh-ttl=1m"}, "auth.access_ttl"},
+		{"a hook without a secret", "", nil, []string{"--hook-url=http://x.example", "--hook-events=join"}, "at least 24 bytes"},
+		{"a hook that is never asked", "", nil, []string{"--hook-url=http://x.example", "--hook-secret=0123456789abcdef01234567"}, "never be asked"},
+		{"a webhook without a URL", "[webhook.w]\nsecret = '0123456789abcdef01234567'", nil, nil, "an http or https URL"},
+		{"a webhook's name", "[webhook.'a b']\nurl = 'http://x.example'\nsecret = '0123456789abcdef01234567'", nil, nil, "letters, digits"},
+		{"an issuer for all audiences", "[issuer.i]\nissuer = 'i'\njwks_url = 'https://i.example'", nil, nil, "made for other services"},
+		{"two issuers of one name", "[issuer.i]\nissuer = 'i'\njwks_url = 'https://i.example'\naudience = ['t']\n[issuer.j]\nissuer = 'i'\njwks_url = 'https://i.example'\naudience = ['t']", nil, nil, "another issuer"},
 		{"a value for a table", "log = 'debug'", nil, nil, "there is no such key"},
 	}
 	for _, test := range tests {
@@ -396,6 +458,9 @@ func FuzzFile(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		if strings.Contains(text, "secret_file") {
 			t.Skip("would read any file")
+		}
+		if strings.Contains(text, "hook") {
+			t.Skip("needs a secret, which is not printed")
 		}
 		c, err := load(t, text+"\n", nil, nil)
 		if err != nil {

@@ -20,12 +20,13 @@ func (c *Config) AppendTOML(dst []byte) []byte {
 		}
 		dst = appendKey(dst, name, k)
 	}
-	for i := range c.Namespaces {
-		n := &c.Namespaces[i]
-		dst = fmt.Appendf(dst, "\n[%s.%s]\n", namespaceTable, quoteTOML(n.Name))
-		for _, k := range namespaceKeys(n) {
-			dst = appendKey(dst, k.name, k)
-		}
+	for _, g := range groups {
+		g.each(c, func(name string, table []key) {
+			dst = fmt.Appendf(dst, "\n[%s.%s]\n", g.name, quoteTOML(name))
+			for _, k := range table {
+				dst = appendKey(dst, k.name, k)
+			}
+		})
 	}
 	return dst
 }

@@ -7,8 +7,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-
-	"github.com/thronghq/throng/proto"
 )
 
 var update = flag.Bool("update", false, "write docs/configuration.md instead of comparing it")
@@ -68,10 +66,13 @@ func reference() []byte {
 		}
 		writeRow(&b, k)
 	}
-	b.WriteString(referenceNamespaces)
-	n := proto.NewNamespace("chat")
-	for _, k := range namespaceKeys(&n) {
-		writeRow(&b, k)
+	for _, g := range groups {
+		b.WriteString(referenceGroups[g.name])
+		b.WriteString("\n| key | default | accepted | what it sets |\n|---|---|---|---|\n")
+		table, _ := g.begin(Default(), "chat")
+		for _, k := range table {
+			writeRow(&b, k)
+		}
 	}
 	b.WriteString(referenceExample)
 	return b.Bytes()
@@ -88,6 +89,8 @@ func writeRow(b *bytes.Buffer, k key) {
 
 // referenceSections is what is said of a table beside its keys.
 var referenceSections = map[string]string{
+	"hook":   "An address of the application that decides; see [webhooks](webhooks.md#hook).",
+	"rate":   "How often things may be done. What is too much gets `rate_limited` (429 over HTTP); a connection that goes on is closed. All but the throttle on logins is off until it is set.",
 	"limits": "What a peer may do or make grow. Clients are told most of them in the `session` frame.",
 }
 
@@ -119,17 +122,30 @@ shows what holds in the end, secrets masked. Both take the same flags, file and
 environment as ` + "`throng serve`" + `. A change counts from the next start.
 `
 
-const referenceNamespaces = `
+// referenceGroups is what is said of each kind of named tables.
+var referenceGroups = map[string]string{
+	namespaceTable: `
 ## ` + "`[namespace.NAME]`" + `
 
 A room belongs to the namespace before the first colon of its name: chat:42 is
 in chat, lobby is in default. The namespace default always exists; a room in a
 namespace that is not in the file is refused. The name user is reserved for the
 users' inboxes. Namespaces stand in the file alone.
+`,
+	issuerTable: `
+## ` + "`[issuer.NAME]`" + `
 
-| key | default | accepted | what it sets |
-|---|---|---|---|
-`
+Another server whose tokens are accepted beside this one's own: an identity
+provider, or your own backend with keys of its own. [accounts](accounts.md) says
+more. Issuers stand in the file alone.
+`,
+	webhookTable: `
+## ` + "`[webhook.NAME]`" + `
+
+An address that is told what happens; see [webhooks](webhooks.md). Webhooks stand
+in the file alone.
+`,
+}
 
 const referenceExample = `
 ## Example
@@ -141,6 +157,10 @@ origins  = ["https://chat.example.org"]
 
 [auth]
 hs256_secret_file = "/etc/throng/secret"
+
+[rate]
+connection_publishes = "20/s burst 100"
+address_handshakes   = "10/s burst 200"
 
 [limits]
 message = "16KiB"
@@ -156,6 +176,12 @@ durability   = "sync"
 [namespace.ticker]
 history_size = 0
 slow         = "conflate"
+allow        = ["join"]
+
+[webhook.orders]
+url         = "https://example.org/throng"
+secret_file = "/etc/throng/webhook-secret"
+events      = ["join", "leave"]
 ` + "```" + `
 `
 
@@ -167,6 +193,7 @@ func TestReferenceExample(t *testing.T) {
 		t.Fatal("the example is not fenced")
 	}
 	text = strings.Replace(text, `"/etc/throng/secret"`, `"keys.go"`, 1)
+	text = strings.Replace(text, `"/etc/throng/webhook-secret"`, `"keys.go"`, 1)
 	path := t.TempDir() + "/throng.toml"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

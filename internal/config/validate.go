@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"unicode"
@@ -35,6 +36,8 @@ func (c *Config) Validate() Problems {
 		report("data_dir", `""`, "the path is empty", "a directory, which is created where it does not exist")
 	}
 	c.validateAuth(report)
+	c.validateHooks(report)
+	c.validateIssuers(report)
 	c.validateLimits(report)
 	for _, n := range c.Namespaces {
 		key := namespaceTable + "." + n.Name
@@ -46,12 +49,94 @@ func (c *Config) Validate() Problems {
 }
 
 func (c *Config) validateAuth(report func(key, value, wrong, accepts string)) {
-	const secret, file = "auth.hs256_secret", "auth.hs256_secret_file"
-	if c.given(secret) && c.Auth.HS256Secret == "" {
+	const secret = "auth.hs256_secret"
+	if c.given(secret) && c.Auth.HS256.Text == "" {
 		report(secret, `""`, "the secret is empty", "a secret, such as openssl rand -hex 32 prints, or the key left out")
 	}
-	if c.Auth.HS256Secret != "" && c.Auth.HS256SecretFile != "" {
-		report(file, quoteTOML(c.Auth.HS256SecretFile), secret+" is set, too", "one of the two")
+	checkSecret(report, secret, &c.Auth.HS256)
+	if c.Auth.SigningKey != "" && c.Auth.KeysFile == "" {
+		report("auth.signing_key", quoteTOML(c.Auth.SigningKey), "there is no auth.keys_file that could hold it", "a kid of that file, or the key left out")
+	}
+	if c.Auth.RefreshTTL < c.Auth.AccessTTL {
+		report("auth.refresh_ttl", formatDuration(c.Auth.RefreshTTL), "it ends before the access token does", "at least auth.access_ttl, which is "+formatDuration(c.Auth.AccessTTL))
+	}
+}
+
+// checkSecret reports a secret that is given twice.
+func checkSecret(report func(key, value, wrong, accepts string), key string, s *Secret) {
+	if s.Text != "" && s.File != "" {
+		report(key+"_file", quoteTOML(s.File), key+" is set, too", "one of the two")
+	}
+}
+
+// validateHooks holds the hook and the webhooks to what they cannot do without.
+func (c *Config) validateHooks(report func(key, value, wrong, accepts string)) {
+	if c.Hook.URL != "" {
+		checkURL(report, "hook.url", c.Hook.URL)
+		checkHookSecret(report, "hook.secret", &c.Hook.Secret)
+		if len(c.Hook.Events) == 0 {
+			report("hook.events", "[]", "it would never be asked", "some of "+strings.Join(hookEvents, ", "))
+		}
+	}
+	for i := range c.Webhooks {
+		w := &c.Webhooks[i]
+		key := webhookTable + "." + w.Name
+		checkGroupName(report, key, w.Name)
+		checkURL(report, key+".url", w.URL)
+		checkHookSecret(report, key+".secret", &w.Secret)
+		if len(w.Events) == 0 {
+			report(key+".events", "[]", "nothing would ever be sent", "some of "+strings.Join(webhookEvents, ", "))
+		}
+	}
+}
+
+// leastHookSecret is how many bytes Standard Webhooks asks of a key.
+const leastHookSecret = 24
+
+func checkHookSecret(report func(key, value, wrong, accepts string), key string, s *Secret) {
+	checkSecret(report, key, s)
+	if n := len(s.Bytes()); n < leastHookSecret && (s.File == "" || n > 0) { // a file that cannot be read is reported already
+		report(key, masked, fmt.Sprintf("the secret has %d bytes", n), fmt.Sprintf("at least %d bytes, such as openssl rand -hex 32 prints", leastHookSecret))
+	}
+}
+
+// validateIssuers holds other servers' tables to what they cannot do without.
+func (c *Config) validateIssuers(report func(key, value, wrong, accepts string)) {
+	for i := range c.Issuers {
+		issuer := &c.Issuers[i]
+		key := issuerTable + "." + issuer.Name
+		checkGroupName(report, key, issuer.Name)
+		checkURL(report, key+".jwks_url", issuer.JWKSURL)
+		if issuer.Issuer == "" {
+			report(key+".issuer", `""`, "the issuer is missing", "the iss of its tokens")
+		}
+		if slices.ContainsFunc(c.Issuers[:i], func(other Issuer) bool { return other.Issuer == issuer.Issuer }) || issuer.Issuer != "" && issuer.Issuer == c.Auth.Issuer {
+			report(key+".issuer", quoteTOML(issuer.Issuer), "another issuer has it, too", "an iss of its own")
+		}
+		if len(issuer.Audience) == 0 {
+			report(key+".audience", "[]", "tokens that it made for other services would do", "the aud of the tokens that it makes for this server")
+		}
+		if len(issuer.Algorithms) == 0 {
+			report(key+".algorithms", "[]", "none of its tokens could be verified", "some of "+strings.Join(issuerAlgorithms, ", "))
+		}
+	}
+}
+
+func checkURL(report func(key, value, wrong, accepts string), key, text string) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		report(key, quoteTOML(text), "not a URL", "an http or https URL")
+	}
+}
+
+// checkGroupName holds the name of a table to what logs, metrics and paths can
+// take.
+func checkGroupName(report func(key, value, wrong, accepts string), key, name string) {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_'
+	}
+	if name == "" || len(name) > maxNamespaceName || strings.ContainsFunc(name, func(r rune) bool { return !plain(r) }) {
+		report(key, "", "the name is not plain", fmt.Sprintf("a name of 1 to %d letters, digits, - and _", maxNamespaceName))
 	}
 }
 
@@ -59,7 +144,7 @@ func (c *Config) validateAuth(report func(key, value, wrong, accepts string)) {
 // each.
 func (c *Config) Warnings() []string {
 	var warnings []string
-	if n := len(c.Auth.Secret()); n > 0 && n < goodSecret {
+	if n := len(c.Auth.HS256.Bytes()); n > 0 && n < goodSecret {
 		warnings = append(warnings, fmt.Sprintf("the secret that tokens are signed with has %d bytes, so that it can be guessed from any token; RFC 7518 asks for %d or more, such as openssl rand -hex 32 prints", n, goodSecret))
 	}
 	if c.Dev && slices.ContainsFunc(c.Listen, reachable) {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/thronghq/throng/proto"
 )
 
 // value is a key's place in a Config, with the type and bounds that the key
@@ -228,6 +230,25 @@ func (v durationValue) toml() string          { return quoteTOML(v.text()) }
 
 func (v durationValue) accepts() string {
 	return fmt.Sprintf(`a duration from %s to %s, with its unit (ms, s, m, h)`, formatDuration(v.min), formatDuration(v.max))
+}
+
+// rateValue is a bound on how often something may happen, or none.
+type rateValue struct{ at *proto.Rate }
+
+func (v rateValue) set(text string) error {
+	r, err := proto.ParseRate(text)
+	if err != nil {
+		return err
+	}
+	*v.at = r
+	return nil
+}
+
+func (v rateValue) setTOML(raw any) error { return setString(v, raw) }
+func (v rateValue) text() string          { return v.at.String() }
+func (v rateValue) toml() string          { return quoteTOML(v.text()) }
+func (v rateValue) accepts() string {
+	return `a rate such as "10/s", or "30/m burst 100", or "" for no bound`
 }
 
 // textValue is a type with text of its own, of which there are a few.
