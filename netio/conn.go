@@ -44,26 +44,28 @@ const (
 // collector frees it.
 type Conn struct {
 	// Static after construction.
-	core   *core
-	loop   *loop
-	chunk  *slotChunk // the sweep's record of this connection …
-	slot   uint32     // … at this index
-	remote netip.AddrPort
+	core  *core
+	loop  *loop
+	chunk *slotChunk // the sweep's record of this connection …
+	slot  uint32     // … at this index
 
 	// Set when the connection opens, static afterwards.
 	state       any
 	subprotocol string
 	maxReplies  int
 	maxMessage  int
+	client      netip.AddrPort // the peer's at first, then what a trusted one says
 
 	// Owned by the loop's goroutine.
-	in     *frameReader // nil between two messages; holds the head in phaseHandshake
-	opened bool         // Handler.Open was called
-	told   bool         // Handler.Closed was called
-	paused bool         // reading waits until replies have drained
-	muted  bool         // only the peer's close frame matters any more
-	full   bool         // accepted past the server's bound, to be answered 503
-	inHeld int          // bytes of in that are accounted for
+	in      *frameReader // nil between two messages; holds the head in phaseHandshake
+	opened  bool         // Handler.Open was called
+	told    bool         // Handler.Closed was called
+	paused  bool         // reading waits until replies have drained
+	muted   bool         // only the peer's close frame matters any more
+	naked   bool         // the PROXY header has not come yet
+	trusted bool         // client is a trusted proxy: X-Forwarded-For counts
+	full    bool         // accepted past the server's bound, to be answered 503
+	inHeld  int          // bytes of in that are accounted for
 
 	mu      sync.Mutex
 	fd      int32 // valid until phaseEnded
@@ -84,8 +86,10 @@ type Conn struct {
 // State returns Accept.State.
 func (c *Conn) State() any { return c.state }
 
-// Remote returns the peer's address; it is not valid for a Unix socket.
-func (c *Conn) Remote() netip.AddrPort { return c.remote }
+// Address returns the client's address: the peer's, or what a trusted proxy says
+// it is. An IPv4 address has its plain form. It is not valid for a Unix socket
+// whose peer names none.
+func (c *Conn) Address() netip.Addr { return c.client.Addr() }
 
 // Subprotocol returns the agreed subprotocol, "" for none.
 func (c *Conn) Subprotocol() string { return c.subprotocol }

@@ -21,9 +21,10 @@ import (
 const retryAfter = 5 * time.Second
 
 // newConn makes a connection of an accepted or adopted socket, which it owns
-// from then on. Nothing happens before start.
-func newConn(l *loop, fd int, remote netip.AddrPort) *Conn {
-	c := &Conn{core: l.core, loop: l, remote: remote, fd: int32(fd)}
+// from then on. trusted says whether the address is a proxy's. Nothing happens
+// before start.
+func newConn(l *loop, fd int, client netip.AddrPort, trusted bool) *Conn {
+	c := &Conn{core: l.core, loop: l, client: client, trusted: trusted, fd: int32(fd)}
 	co := l.core
 	co.live.enter()
 	co.slots.take(c)
@@ -60,27 +61,75 @@ func (c *Conn) adopt() {
 // readHead takes bytes of the request's head, and what follows it.
 func (c *Conn) readHead(b []byte) {
 	scanned := 0
-	var lent []byte
 	if c.in != nil {
 		scanned = len(c.in.rest)
 		c.in.stash(b)
-		b, lent = c.in.rest, c.in.rest
+		b = c.in.rest
+	}
+	if c.naked {
+		var whole bool
+		if b, whole = c.readProxyHeader(b); !whole {
+			return
+		}
+		scanned = 0
 	}
 	size := findHead(b, scanned)
 	if size == 0 && len(b) <= c.core.limits.HandshakeBytes {
-		if c.in == nil {
-			c.in = c.core.newReader()
-			c.in.stash(b)
-		}
+		c.keepHead(b)
 		return
 	}
-	if c.in != nil {
-		c.in.rest = nil
-		c.core.readers.Put(c.in)
-		c.in = nil
-	}
+	lent := c.takeHead()
 	c.handshake(b, size)
 	c.core.pool.put(lent)
+}
+
+// keepHead keeps the beginning of a head, where it is not kept already.
+func (c *Conn) keepHead(b []byte) {
+	if c.in == nil && len(b) > 0 {
+		c.in = c.core.newReader()
+		c.in.stash(b)
+	}
+}
+
+// takeHead returns what was kept of the head, lent by the pool, or nil.
+func (c *Conn) takeHead() []byte {
+	if c.in == nil {
+		return nil
+	}
+	lent := c.in.rest
+	c.in.rest = nil
+	c.core.readers.Put(c.in)
+	c.in = nil
+	return lent
+}
+
+// readProxyHeader takes the PROXY header off b, which holds all that the
+// connection has sent, and returns what follows it. It reports whether the
+// header was there; if not, b is kept, or the connection refused.
+func (c *Conn) readProxyHeader(b []byte) (rest []byte, whole bool) {
+	h, err := parseProxyHeader(b)
+	if err != nil {
+		c.refuse(proto.ErrBadHandshake.With("%v", err))
+		c.core.pool.put(c.takeHead())
+		return nil, false
+	}
+	if h.size == 0 {
+		c.keepHead(b)
+		return nil, false
+	}
+	c.naked = false
+	switch {
+	case h.source.IsValid():
+		c.client, c.trusted = h.source, c.core.proxies.trust(h.source.Addr())
+	case !h.local:
+		c.trusted = false // it comes from somebody whom the proxy cannot name
+	}
+	rest = b[h.size:]
+	if c.in != nil {
+		c.in.rest = append(c.in.rest[:0], rest...)
+		rest = c.in.rest
+	}
+	return rest, true
 }
 
 // handshake decides on a connection whose head is whole, or too long where size
@@ -103,7 +152,7 @@ func (c *Conn) handshake(b []byte, size int) {
 	case c.full || c.core.memory.exceeded() > 0:
 		err = proto.ErrUnavailable.After(retryAfter)
 	default:
-		err = c.accept(r, key)
+		err = c.accept(h, r, key)
 	}
 	if err != nil {
 		c.refuse(err)
@@ -124,14 +173,17 @@ func longestLine(b []byte) int {
 }
 
 // accept asks the handler, answers the upgrade and opens the connection.
-func (c *Conn) accept(r *Request, key string) *proto.Error {
+func (c *Conn) accept(h *head, r *Request, key string) *proto.Error {
 	if !c.core.upgrade(r.Path) {
 		return proto.ErrNotFound.New()
 	}
 	if !c.core.origins.allows(r.Origin, r.Host) {
 		return proto.ErrOrigin.New()
 	}
-	r.Remote = c.remote
+	if c.trusted {
+		c.client = c.core.proxies.client(c.client, h.values(forwardedHeader))
+	}
+	r.Address = c.client.Addr()
 	a, err := c.core.handler.Upgrade(r)
 	if err != nil {
 		return err
@@ -240,7 +292,7 @@ func (c *Conn) giveAway(read []byte) {
 	op.OnHup = nil // the poller may have seen a hang-up, too; net/http will find it
 	_ = c.loop.poll.Control(op, netpoll.PollDetach)
 	c.core.stats.handOvers.Add(1)
-	c.core.handOver(fd, op, c.loop, bytes.Clone(read))
+	c.core.handOver(c, fd, op, bytes.Clone(read))
 	c.core.leave(c)
 }
 

@@ -167,10 +167,10 @@ func TestHandshakeAccepted(t *testing.T) {
 				if e.c.Subprotocol() != tc.protocol {
 					t.Errorf("Subprotocol is %q, want %q", e.c.Subprotocol(), tc.protocol)
 				}
-				if got.Remote.String() != p.LocalAddr().String() || got.Remote != e.c.Remote() {
-					t.Errorf("remote %v and %v, want %v", got.Remote, e.c.Remote(), p.LocalAddr())
+				if e.c.client.String() != p.LocalAddr().String() || got.Address != e.c.Address() {
+					t.Errorf("address %v and %v, want %v", got.Address, e.c.client, p.LocalAddr())
 				}
-				tc.want.Remote = got.Remote
+				tc.want.Address = got.Address
 				if fmt.Sprintf("%q", got) != fmt.Sprintf("%q", tc.want) {
 					t.Errorf("request %q, want %q", got, tc.want)
 				}

@@ -90,6 +90,17 @@ func (h *head) get(name string) (value string, n int) {
 	return value, n
 }
 
+// values returns the values of all headers of that name, in order.
+func (h *head) values(name string) []string {
+	var out []string
+	for _, l := range h.lines {
+		if strings.EqualFold(l.name, name) {
+			out = append(out, l.value)
+		}
+	}
+	return out
+}
+
 // list returns the elements of all headers of that name, as one list.
 func (h *head) list(name string) []string {
 	var out []string

@@ -270,7 +270,9 @@ func (ln *listener) admit(fd int, remote netip.AddrPort) {
 	}
 	l := ln.loops[ln.next]
 	ln.next = (ln.next + 1) % len(ln.loops)
-	c := newConn(l, fd, remote)
+	trusted := !remote.IsValid() || ln.core.proxies.trust(remote.Addr()) // a Unix socket has no address
+	c := newConn(l, fd, remote, trusted)
+	c.naked = trusted && ln.core.proxied
 	if room == roomForAnswer {
 		c.full = true
 	}

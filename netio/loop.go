@@ -22,7 +22,9 @@ type core struct {
 	origins    originPolicy
 	sendBuffer int
 	logger     *slog.Logger
-	handOver   func(fd int, op *netpoll.FDOperator, l *loop, read []byte) // gives a connection to net/http
+	proxies    proxies
+	proxied    bool                                                       // proxies send a PROXY header
+	handOver   func(c *Conn, fd int, op *netpoll.FDOperator, read []byte) // gives a connection to net/http
 	firstPing  func() uint32                                              // tick of a new connection's first ping
 
 	refusing atomic.Bool // the server is going

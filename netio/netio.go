@@ -64,8 +64,8 @@ type Request struct {
 	Host          string
 	Origin        string
 	Authorization string
-	Protocols     []string // offered subprotocols, in order
-	Remote        netip.AddrPort
+	Protocols     []string   // offered subprotocols, in order
+	Address       netip.Addr // the client's, as Conn.Address returns it
 }
 
 // Accept says how an upgraded connection goes on.

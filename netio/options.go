@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"runtime"
 	"strings"
@@ -32,6 +33,11 @@ type Options struct {
 	Handler Handler
 	// HTTP answers whatever is not an upgrade; nil answers 404.
 	HTTP http.Handler
+	// Streams says which requests to HTTP are answered without an end, such as
+	// server-sent events: Shutdown ends their contexts, in place of waiting for
+	// them, with proto.ErrShuttingDown as the cause. It must not use the
+	// request's body. nil is those that accept text/event-stream.
+	Streams func(r *http.Request) bool
 	// UpgradePath says which paths, as sent and without the query, take
 	// upgrades; nil is all of them. An upgrade elsewhere is answered 404.
 	UpgradePath func(path string) bool
@@ -39,6 +45,19 @@ type Options struct {
 	// may connect. A page of the same host always may, and so may a client
 	// that sends no Origin. "*" allows all.
 	Origins []string
+
+	// TrustedProxies are the networks of the proxies in front of the server.
+	// A connection from there has the client's address in X-Forwarded-For,
+	// read from its end up to the first address that is no proxy's; from
+	// anywhere else that header means nothing. Whoever can open the file of a
+	// Unix socket is trusted as well. Forwarded (RFC 7239) is not read.
+	TrustedProxies []netip.Prefix
+	// ProxyProtocol says that the trusted proxies, Unix sockets included,
+	// begin every connection with a PROXY protocol header, version 1 or 2. A
+	// connection of theirs without one is answered 400, and so is one from
+	// elsewhere that sends one. The address in the header takes the place of
+	// the proxy's: if it is a proxy's, too, X-Forwarded-For goes on from it.
+	ProxyProtocol bool
 
 	// Limits bound what a client may send and make grow. Of its fields,
 	// Outbox, Replies and Handshake… are used here, and Message and Envelope
@@ -99,6 +118,9 @@ func (o *Options) setDefaults() {
 	if o.UpgradePath == nil {
 		o.UpgradePath = func(string) bool { return true }
 	}
+	if o.Streams == nil {
+		o.Streams = acceptsEvents
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -129,6 +151,11 @@ func (o *Options) validate() error {
 	for _, a := range o.Origins {
 		if err := checkOrigin(a); err != nil {
 			add("Origins: %w", err)
+		}
+	}
+	for _, n := range o.TrustedProxies {
+		if !n.IsValid() {
+			add("TrustedProxies: a network is not valid")
 		}
 	}
 	for _, v := range []struct {

@@ -63,6 +63,8 @@ func newServer(o *Options) *Server {
 		upgrade:    o.UpgradePath,
 		origins:    newOriginPolicy(o.Origins),
 		sendBuffer: o.SendBuffer,
+		proxies:    newProxies(o.TrustedProxies),
+		proxied:    o.ProxyProtocol,
 		logger:     o.Logger,
 	}
 	co.clock.tick, co.clock.start = tick, time.Now()
@@ -75,7 +77,7 @@ func newServer(o *Options) *Server {
 		stopSweep: make(chan struct{}),
 		done:      make(chan struct{}),
 	}
-	s.web = newWeb(s, o.HTTP)
+	s.web = newWeb(s, o)
 	co.handOver = s.web.handOver
 	s.sweeper = &sweeper{
 		core:     co,
@@ -194,10 +196,11 @@ const (
 )
 
 // Shutdown refuses new connections and closes the others with 1012, in paced
-// batches in random order, so that the clients don't come back all at once. It
-// waits until what waits for them is sent, net/http has answered its requests,
-// and all goroutines have ended. When ctx ends first, it cuts off what is left
-// and returns ctx's error.
+// batches in random order, so that the clients don't come back all at once. The
+// contexts of streaming requests (Options.Streams) end in the same way. It waits
+// until what waits for the connections is sent, net/http has answered its
+// requests, and all goroutines have ended. When ctx ends first, it cuts off what
+// is left and returns ctx's error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.refuse()
 	s.endOnce.Do(func() {
@@ -212,6 +215,7 @@ func (s *Server) end(ctx context.Context) error {
 	var webErr error
 	var web sync.WaitGroup
 	web.Go(func() { webErr = s.web.shutdown(ctx) })
+	web.Go(func() { paced(ctx, s.web.streams.close(), (*stream).shutDown) })
 	s.closeAll(ctx)
 	var err error
 	select {
@@ -231,7 +235,12 @@ func (s *Server) closeAll(ctx context.Context) {
 	var conns []*Conn
 	s.core.slots.each(func(c *Conn) { conns = append(conns, c) })
 	rand.Shuffle(len(conns), func(i, j int) { conns[i], conns[j] = conns[j], conns[i] })
-	spread := time.Duration(len(conns)) * pacePerConn
+	paced(ctx, conns, (*Conn).shutDown)
+}
+
+// paced calls do for each, spread over time, until ctx ends.
+func paced[T any](ctx context.Context, all []T, do func(T)) {
+	spread := time.Duration(len(all)) * pacePerConn
 	if deadline, ok := ctx.Deadline(); ok {
 		spread = min(spread, time.Until(deadline)/paceShare)
 	}
@@ -239,8 +248,8 @@ func (s *Server) closeAll(ctx context.Context) {
 	tick := time.NewTicker(paceStep)
 	defer tick.Stop()
 	for i := range steps {
-		for _, c := range conns[len(conns)*i/steps : len(conns)*(i+1)/steps] {
-			c.shutDown()
+		for _, one := range all[len(all)*i/steps : len(all)*(i+1)/steps] {
+			do(one)
 		}
 		if i == steps-1 {
 			return

@@ -34,6 +34,7 @@ type web struct {
 	core    *core
 	server  *http.Server
 	handler http.Handler
+	isOpen  func(*http.Request) bool // Options.Streams
 	loops   func() []*loop
 
 	ready  chan net.Conn // connections for net/http's Accept
@@ -42,12 +43,15 @@ type web struct {
 	next   atomic.Uint32  // loop of the next adopted connection
 	open   atomic.Int64   // connections that net/http holds
 	givers sync.WaitGroup // goroutines that hand over
+
+	streams streams // requests that are answered without an end
 }
 
-func newWeb(s *Server, h http.Handler) *web {
+func newWeb(s *Server, o *Options) *web {
 	w := &web{
 		core:    s.core,
-		handler: h,
+		handler: o.HTTP,
+		isOpen:  o.Streams,
 		loops:   func() []*loop { return s.loops },
 		ready:   make(chan net.Conn),
 		done:    make(chan struct{}),
@@ -57,7 +61,10 @@ func newWeb(s *Server, h http.Handler) *web {
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    s.core.limits.HandshakeBytes,
-		ErrorLog:          slog.NewLogLogger(s.core.logger.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, webConnKey{}, c)
+		},
+		ErrorLog: slog.NewLogLogger(s.core.logger.Handler(), slog.LevelDebug),
 	}
 	return w
 }
@@ -82,19 +89,20 @@ func (w *web) shutdown(ctx context.Context) error {
 	return err
 }
 
-// handOver gives a connection to net/http: its descriptor, its operator, which
+// handOver gives what was from's to net/http: its descriptor, its operator, which
 // is detached, and what was read from it, which now belongs to net/http.
-func (w *web) handOver(fd int, op *netpoll.FDOperator, l *loop, read []byte) {
+func (w *web) handOver(from *Conn, fd int, op *netpoll.FDOperator, read []byte) {
 	w.open.Add(1)
+	poll, client, trusted := from.loop.poll, from.client, from.trusted
 	w.givers.Go(func() {
-		l.poll.Free(op)
+		poll.Free(op)
 		conn, err := fileConn(fd)
 		if err != nil {
 			w.open.Add(-1)
 			w.core.logger.Warn("a connection could not be handed to net/http", slog.Any("error", err))
 			return
 		}
-		c := &webConn{Conn: conn, web: w, read: read}
+		c := &webConn{Conn: conn, web: w, client: client, trusted: trusted, read: read}
 		select {
 		case w.ready <- c:
 		case <-w.done:
@@ -141,9 +149,22 @@ func (webAddr) String() string { return "handover" }
 // webConn is a connection that net/http holds, with what was read before.
 type webConn struct {
 	net.Conn
-	web  *web
-	read []byte // owned by whoever reads
-	once sync.Once
+	web     *web
+	client  netip.AddrPort // as Conn has it, X-Forwarded-For left out
+	trusted bool           // client is a trusted proxy
+	read    []byte         // owned by whoever reads
+	once    sync.Once
+}
+
+// webConnKey is the key of a request's *webConn in its context.
+type webConnKey struct{}
+
+// RemoteAddr implements net.Conn: it is the client's address.
+func (c *webConn) RemoteAddr() net.Addr {
+	if !c.client.IsValid() {
+		return c.Conn.RemoteAddr()
+	}
+	return net.TCPAddrFromAddrPort(c.client)
 }
 
 // Read implements net.Conn.
@@ -179,6 +200,16 @@ func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 {
 		// Answers may stream for ever, requests may not.
 		_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout)) // every webConn has deadlines
+	}
+	if c := r.Context().Value(webConnKey{}).(*webConn); c.trusted {
+		if a := w.core.proxies.client(c.client, r.Header.Values(forwardedHeader)); a != c.client {
+			r.RemoteAddr = a.String()
+		}
+	}
+	if w.isOpen(r) {
+		ctx, done := w.streams.enter(r.Context())
+		defer done()
+		r = r.WithContext(ctx)
 	}
 	w.handler.ServeHTTP(rw, r)
 }
@@ -216,9 +247,8 @@ func (w *web) adopt(rw http.ResponseWriter, r *http.Request) error {
 		}
 		return err
 	}
-	remote, _ := netip.ParseAddrPort(conn.RemoteAddr().String()) // a Unix socket has none
 	loops := w.loops()
-	c := newConn(loops[int(w.next.Add(1))%len(loops)], fd, remote)
+	c := newConn(loops[int(w.next.Add(1))%len(loops)], fd, held.client, held.trusted)
 	c.in = w.core.newReader()
 	c.in.stash(b.Bytes())
 	w.core.stats.adopted.Add(1)
