@@ -3,6 +3,7 @@ package main
 import (
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/gobwas/ws"
@@ -23,10 +24,15 @@ func listen(cfg *config.Config, log *slog.Logger, set *metrics.Set, sessions *se
 	h := sockets{sessions: sessions, limits: &cfg.Limits, echo: cfg.Echo.Enabled}
 	return netio.Listen(netio.Options{
 		Listen: cfg.Listen, Listeners: cfg.Net.Listeners, Pollers: cfg.Net.Pollers, Handler: h, HTTP: web,
-		UpgradePath: h.upgrades, Origins: cfg.Origins, Limits: cfg.Limits,
+		UpgradePath: h.upgrades, Streams: isStream, Origins: cfg.Origins, Limits: cfg.Limits,
 		PingInterval: cfg.PingInterval, SendBuffer: cfg.Net.SendBuffer,
 		Logger: log, Metrics: set, MemoryBudget: int64(cfg.Memory()),
 	})
+}
+
+// isStream reports whether a request is for a room's events, which have no end.
+func isStream(r *http.Request) bool {
+	return r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, "/api/v1/rooms/") && strings.HasSuffix(r.URL.Path, "/events")
 }
 
 // sockets joins netio's connections to sessions, and serves the raw echo.
