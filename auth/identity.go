@@ -12,27 +12,42 @@ import (
 // MaxUserID is the longest user id, in bytes.
 const MaxUserID = 128
 
-// Identity is who a token, or the server's own admission, says a user is. It
-// does not change once made and is safe for concurrent use.
+// Identity is who a token, an API key, or the server's own admission says a
+// user is. It does not change once made and is safe for concurrent use.
 type Identity struct {
-	UserID  string
-	Expires time.Time // zero where the token names no end
+	UserID   string
+	Expires  time.Time // zero where the admission names no end
+	IssuedAt time.Time // zero where the token does not say
+	Session  string    // the login session that the token belongs to (claim sid); "" for none
+	TokenID  string    // the token's own id (claim jti); "" for none
+	KeyID    string    // the API key that admitted the user; "" for tokens
+	Issuer   string    // who made the token (claim iss); "" where it does not say
+	Admin    bool      // may administer users, sessions and the server, and has every right but in others' inboxes
 
-	restricted bool // the token carries a rooms claim: rules holds all rights
+	restricted bool // the token or API key has rules: they hold all rights
 	rules      []Rule
 }
 
-// NewIdentity returns the identity of a user who may do everything and whose
-// admission does not end. The id has passed CheckUserID.
+// NewIdentity returns the identity of a user who has the rights of everyone and
+// whose admission does not end. The id has passed CheckUserID.
 func NewIdentity(userID string) *Identity { return &Identity{UserID: userID} }
 
-// Allows reports whether the user has the right in the room. For RightDM the
-// room is the addressee's inbox, user:ID. A right that one rule gives is
-// given, whatever the other rules say.
+// Allows reports whether the identity by itself gives the right in the room:
+// by its rules, or, where it has none, by DefaultRights. A right that one rule
+// gives is given, whatever the other rules say. What the server decides on goes
+// through an Authorizer, which knows inboxes and the namespaces' rights, too.
 func (id *Identity) Allows(right Right, room string) bool {
-	if !id.restricted {
+	if id.Admin {
 		return true
 	}
+	if !id.restricted {
+		return DefaultRights.has(right)
+	}
+	return id.grants(right, room)
+}
+
+// grants reports whether one of the rules gives the right.
+func (id *Identity) grants(right Right, room string) bool {
 	for i := range id.rules {
 		rule := &id.rules[i]
 		if rule.Allow.has(right) && rule.covers(room) {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/thronghq/throng/auth"
 )
@@ -48,7 +47,7 @@ func TestAllows(t *testing.T) {
 }
 
 func TestRightsAsJSON(t *testing.T) {
-	for _, want := range []string{`[]`, `["join"]`, `["join","publish","read","create","dm"]`} {
+	for _, want := range []string{`[]`, `["join"]`, `["join","publish","read","create","dm","members","manage"]`} {
 		var set auth.Rights
 		if err := json.Unmarshal([]byte(want), &set); err != nil {
 			t.Fatal(err)
@@ -58,8 +57,11 @@ func TestRightsAsJSON(t *testing.T) {
 			t.Errorf("%s came back as %s (%v)", want, got, err)
 		}
 	}
-	if auth.AllRights != auth.RightsOf(auth.RightJoin, auth.RightPublish, auth.RightRead, auth.RightCreate, auth.RightDM) {
+	if auth.AllRights != auth.RightsOf(auth.RightJoin, auth.RightPublish, auth.RightRead, auth.RightCreate, auth.RightDM, auth.RightMembers, auth.RightManage) {
 		t.Error("AllRights is not the set of every right")
+	}
+	if auth.DefaultRights != auth.RightsOf(auth.RightJoin, auth.RightPublish, auth.RightRead, auth.RightCreate, auth.RightDM, auth.RightMembers) {
+		t.Error("DefaultRights is not every right but manage")
 	}
 }
 
@@ -89,7 +91,7 @@ func TestAllowsAllocatesNothing(t *testing.T) {
 
 func TestIdentityOutlivesTheToken(t *testing.T) {
 	token := []byte(raw(t, `{"alg":"HS256"}`, `{"sub":"ada"}`))
-	id, err := auth.NewVerifier([][]byte{key}, time.Now).Verify(token)
+	id, err := newVerifier().Verify(token)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,8 @@ const (
 	RightRead                 // read its history, replay included
 	RightCreate               // bring it to life, and so become its host
 	RightDM                   // write to a user's inbox, a room named user:ID
+	RightMembers              // see who is in it
+	RightManage               // act as its host, delete others' messages, trim it, delete it
 )
 
 var rightNames = [...]string{
@@ -24,6 +26,8 @@ var rightNames = [...]string{
 	RightRead:    "read",
 	RightCreate:  "create",
 	RightDM:      "dm",
+	RightMembers: "members",
+	RightManage:  "manage",
 }
 
 // String returns the name that the rooms claim uses.
@@ -32,8 +36,13 @@ func (r Right) String() string { return rightNames[r] }
 // Rights is a set of rights.
 type Rights uint8
 
-// AllRights is the set of every right.
-const AllRights = Rights(1<<len(rightNames) - 1)
+// AllRights is the set of every right. DefaultRights, all but manage, is what
+// users have whose tokens do not say what they may do, in namespaces that do
+// not say it either.
+const (
+	AllRights     = Rights(1<<len(rightNames) - 1)
+	DefaultRights = AllRights &^ (1 << RightManage)
+)
 
 // RightsOf returns the set of the given rights.
 func RightsOf(rights ...Right) Rights {

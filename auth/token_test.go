@@ -21,7 +21,9 @@ var (
 )
 
 func newVerifier() *auth.Verifier {
-	return auth.NewVerifier([][]byte{key, oldKey}, func() time.Time { return epoch })
+	return auth.NewVerifier(auth.VerifierOptions{
+		Keys: auth.NewKeySet(key, oldKey), Leeway: auth.DefaultLeeway, Now: func() time.Time { return epoch },
+	})
 }
 
 // signed returns a token with any claims, signed as a foreign signer would.
@@ -87,11 +89,11 @@ func TestVerifyRefuses(t *testing.T) {
 		{"two parts", "e30.e30", proto.ErrInvalidToken, "three base64url parts"},
 		{"not base64", "!.!.!", proto.ErrInvalidToken, "three base64url parts"},
 		{"no JSON", raw(t, `{"alg":"HS256"}`, `{"sub":`), proto.ErrInvalidToken, "JSON"},
-		{"alg none", signed(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, map[string]any{"sub": "ada"}), proto.ErrInvalidToken, "HS256"},
-		{"alg none, signed", raw(t, `{"alg":"none"}`, `{"sub":"ada"}`), proto.ErrInvalidToken, "HS256"},
-		{"alg RS256 over our key", raw(t, `{"alg":"RS256"}`, `{"sub":"ada"}`), proto.ErrInvalidToken, "HS256"},
-		{"alg HS512", signed(t, jwt.SigningMethodHS512, key, map[string]any{"sub": "ada"}), proto.ErrInvalidToken, "HS256"},
-		{"no alg", raw(t, `{}`, `{"sub":"ada"}`), proto.ErrInvalidToken, "key"},
+		{"alg none", signed(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, map[string]any{"sub": "ada"}), proto.ErrInvalidToken, "an algorithm and a key of this server"},
+		{"alg none, signed", raw(t, `{"alg":"none"}`, `{"sub":"ada"}`), proto.ErrInvalidToken, "an algorithm and a key of this server"},
+		{"alg RS256 over our key", raw(t, `{"alg":"RS256"}`, `{"sub":"ada"}`), proto.ErrInvalidToken, "no key of this server"},
+		{"alg HS512", signed(t, jwt.SigningMethodHS512, key, map[string]any{"sub": "ada"}), proto.ErrInvalidToken, "an algorithm and a key of this server"},
+		{"no alg", raw(t, `{}`, `{"sub":"ada"}`), proto.ErrInvalidToken, "no algorithm"},
 		{"a foreign key", signed(t, jwt.SigningMethodHS256, []byte("someone else's key"), map[string]any{"sub": "ada"}), proto.ErrInvalidToken, "a key of this server"},
 		{"claims changed", tampered(t), proto.ErrInvalidToken, "a key of this server"},
 		{"expired", hs256(map[string]any{"sub": "ada", "exp": at - 6}), proto.ErrTokenExpired, "2027-01-15T07:59:54Z"},
@@ -143,7 +145,7 @@ func TestVerifyWithoutKeys(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v := auth.NewVerifier(keys, time.Now)
+		v := auth.NewVerifier(auth.VerifierOptions{Keys: auth.NewKeySet(keys...)})
 		for _, token := range []string{
 			signed(t, jwt.SigningMethodHS256, key, map[string]any{"sub": "ada"}),
 			"e30.e30." + base64.RawURLEncoding.EncodeToString(empty),
@@ -172,7 +174,7 @@ func TestSign(t *testing.T) {
 	if !id.Allows(auth.RightRead, "chat:1") || id.Allows(auth.RightPublish, "chat:1") || id.Allows(auth.RightRead, "lobby") {
 		t.Error("the rights are not those that were signed")
 	}
-	late := auth.NewVerifier([][]byte{key}, func() time.Time { return epoch.Add(time.Hour + 2*auth.Leeway) })
+	late := auth.NewVerifier(auth.VerifierOptions{Keys: auth.NewKeySet(key), Now: func() time.Time { return epoch.Add(time.Hour + 2*auth.DefaultLeeway) }})
 	if _, err := late.Verify([]byte(token)); !errors.Is(err, proto.ErrTokenExpired) {
 		t.Errorf("after its end: got %v, want token_expired", err)
 	}

@@ -106,7 +106,7 @@ func (s *Session) dispatch(cmd *proto.Command) *proto.Error {
 
 // auth admits the user, or takes a fresh token for the same one.
 func (s *Session) auth(cmd *proto.Command) *proto.Error {
-	id, err := s.manager.verify(cmd.Token)
+	id, err := s.manager.Verifier.Verify(cmd.Token)
 	if err != nil {
 		return err
 	}
@@ -156,16 +156,14 @@ func (s *Session) place(name []byte) (place, bool) {
 
 // allow reports an error where the user lacks the right.
 func (s *Session) allow(right auth.Right, name string) *proto.Error {
-	if user, inbox := room.InboxOwner(name); inbox && right != auth.RightDM {
-		if user == s.userID {
-			return nil
-		}
-		return proto.ErrForbidden.With("room %q is the inbox of user %q, which nobody else joins or reads", name, user)
-	}
-	if s.identity.Allows(right, name) {
-		return nil
-	}
-	return proto.ErrForbidden.With("user %q lacks the right %q in room %q", s.userID, right, name)
+	return s.manager.Authorizer.Allow(s.identity, right, name)
+}
+
+// mayCreate reports whether the user may bring the room to life, as everyone
+// may with an inbox.
+func (s *Session) mayCreate(name string) bool {
+	_, inbox := room.InboxOwner(name)
+	return inbox || s.allow(auth.RightCreate, name) == nil
 }
 
 func (s *Session) join(cmd *proto.Command) *proto.Error {
@@ -183,7 +181,7 @@ func (s *Session) join(cmd *proto.Command) *proto.Error {
 		}
 	}
 	req := room.JoinRequest{
-		ID: string(cmd.ID), Since: cmd.Since, Echo: cmd.Echo, MayCreate: s.identity.Allows(auth.RightCreate, name),
+		ID: string(cmd.ID), Since: cmd.Since, Echo: cmd.Echo, MayCreate: s.mayCreate(name),
 	}
 	req.Since.Epoch = slices.Clone(cmd.Since.Epoch)
 
@@ -239,10 +237,9 @@ func (s *Session) publish(cmd *proto.Command) *proto.Error {
 }
 
 func (s *Session) publication(cmd *proto.Command, name string) room.Publication {
-	_, inbox := room.InboxOwner(name)
 	return room.Publication{
 		ID: cmd.ID, Key: cmd.Key, Content: cmd.Content, Kind: cmd.Kind, Transient: cmd.Transient,
-		MayCreate: inbox || s.identity.Allows(auth.RightCreate, name),
+		MayCreate: s.mayCreate(name),
 	}
 }
 
@@ -311,6 +308,9 @@ func (s *Session) members(cmd *proto.Command) *proto.Error {
 	p, found := s.place(cmd.Room)
 	if !found {
 		return proto.ErrNotJoined.With("the connection has not joined room %q", cmd.Room)
+	}
+	if err := s.allow(auth.RightMembers, p.ms.Room()); err != nil {
+		return err
 	}
 	if err := s.beginPage(); err != nil {
 		return err

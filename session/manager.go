@@ -21,15 +21,16 @@ const BearerProtocol = "bearer."
 // Options says how sessions behave. All fields but Dev, Metrics and Now must be
 // set.
 type Options struct {
-	Hub       *room.Hub
-	Verifier  *auth.Verifier
-	Codecs    []proto.Codec // the first one serves clients that offer none
-	Limits    proto.Limits
-	Heartbeat time.Duration // the server's ping interval, told to clients
-	Logger    *slog.Logger
-	Dev       bool // ?user=NAME admits that user without a token
-	Metrics   *metrics.Set
-	Now       func() time.Time
+	Hub        *room.Hub
+	Verifier   *auth.Verifier
+	Authorizer *auth.Authorizer
+	Codecs     []proto.Codec // the first one serves clients that offer none
+	Limits     proto.Limits
+	Heartbeat  time.Duration // the server's ping interval, told to clients
+	Logger     *slog.Logger
+	Dev        bool // ?user=NAME admits that user without a token
+	Metrics    *metrics.Set
+	Now        func() time.Time
 }
 
 // Manager makes sessions. It is safe for concurrent use.
@@ -99,7 +100,7 @@ func (m *Manager) Accept(h Handshake) (*Session, string, *proto.Error) {
 	}
 	switch user := query.Get("user"); {
 	case token != "":
-		id, err := m.verify([]byte(token))
+		id, err := m.Verifier.Verify([]byte(token))
 		if err != nil {
 			return nil, "", err
 		}
@@ -148,11 +149,4 @@ func (m *Manager) protocols() string {
 		names[i] = c.Subprotocol()
 	}
 	return strings.Join(names, ", ")
-}
-
-func (m *Manager) verify(token []byte) (*auth.Identity, *proto.Error) {
-	if len(token) > m.Limits.TokenBytes {
-		return nil, proto.ErrInvalidToken.With("the token has %d bytes; it may have %d", len(token), m.Limits.TokenBytes)
-	}
-	return m.Verifier.Verify(token)
 }

@@ -68,7 +68,8 @@ func inFixture(t *testing.T, change func(*Options), run func(t *testing.T, f *fi
 		})
 		defer hub.Close()
 		o := Options{
-			Hub: hub, Verifier: auth.NewVerifier([][]byte{secret}, time.Now), Limits: limits,
+			Hub: hub, Limits: limits,
+			Verifier: auth.NewVerifier(auth.VerifierOptions{Keys: auth.NewKeySet(secret)}), Authorizer: auth.NewAuthorizer(nil),
 			Codecs: []proto.Codec{proto.NewJSON(&limits)}, Heartbeat: 25 * time.Second, Logger: slog.New(slog.DiscardHandler),
 		}
 		if change != nil {
@@ -235,7 +236,7 @@ func TestAClientAuthenticatesInTime(t *testing.T) {
 
 func TestCommandsAreCheckedBeforeTheyReachARoom(t *testing.T) {
 	inFixture(t, func(o *Options) { o.Limits.RoomsPerConn = 2 }, func(t *testing.T, f *fixture) {
-		s, c := f.user("ana", auth.Rule{Match: "chat:*", Allow: auth.AllRights}, auth.Rule{Match: "r*", Allow: auth.RightsOf(auth.RightJoin, auth.RightCreate)})
+		s, c := f.user("ana", auth.Rule{Match: "chat:*", Allow: auth.DefaultRights}, auth.Rule{Match: "r*", Allow: auth.RightsOf(auth.RightJoin, auth.RightCreate)})
 		for _, q := range []struct{ frame, code string }{
 			{`{"type":"join","id":"1","room":"no:room"}`, "unknown_namespace"},
 			{`{"type":"join","id":"1","room":"secret"}`, "forbidden"},
@@ -314,7 +315,7 @@ func TestAFreshTokenThatAllowsLessLeavesRooms(t *testing.T) {
 			say(s, `{"type":"join","room":%q}`, name)
 			c.await(t, "joined")
 		}
-		say(s, `{"type":"auth","token":%q}`, f.token("ana", time.Hour, auth.Rule{Match: "a", Allow: auth.AllRights}))
+		say(s, `{"type":"auth","token":%q}`, f.token("ana", time.Hour, auth.Rule{Match: "a", Allow: auth.DefaultRights}))
 		c.await(t, "session")
 		if e := c.await(t, "room_closed"); e["room"] != "b" || e["reason"] != "forbidden" {
 			t.Errorf("%v", e)

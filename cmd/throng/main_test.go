@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/thronghq/throng/auth"
 )
@@ -99,7 +98,7 @@ func TestToken(t *testing.T) {
 			if !ok || strings.ContainsAny(token, " \n") {
 				t.Fatalf("standard output is %q, want a token alone", stdout)
 			}
-			id, refused := auth.NewVerifier([][]byte{[]byte(test.secret)}, time.Now).Verify([]byte(token))
+			id, refused := auth.NewVerifier(auth.VerifierOptions{Keys: auth.NewKeySet([]byte(test.secret))}).Verify([]byte(token))
 			if refused != nil {
 				t.Fatal(refused)
 			}

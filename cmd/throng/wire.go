@@ -53,6 +53,10 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	authorizer, err := newAuthorizer(cfg)
+	if err != nil {
+		return err
+	}
 	failed := make(chan error, 1)
 	store, err := openStore(cfg, log, set, failed)
 	if err != nil {
@@ -63,7 +67,11 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 		RingBytes: max(int64(cfg.Memory())/ringShare, minRings),
 	})
 	sessions := session.NewManager(session.Options{
-		Hub: hub, Verifier: auth.NewVerifier([][]byte{secret}, time.Now), Codecs: codecs(cfg),
+		Hub: hub, Authorizer: authorizer, Codecs: codecs(cfg),
+		Verifier: auth.NewVerifier(auth.VerifierOptions{
+			Keys: auth.NewKeySet(secret), Issuer: cfg.Auth.Issuer, Audience: cfg.Auth.Audience,
+			Leeway: cfg.Auth.Leeway, MaxBytes: cfg.Limits.TokenBytes, Logger: log, Metrics: set,
+		}),
 		Limits: cfg.Limits, Heartbeat: cfg.PingInterval, Logger: log, Dev: cfg.Dev, Metrics: set,
 	})
 	n := &node{cfg: cfg, log: log, store: store, hub: hub, failed: failed, ended: make(chan error, 1)}
@@ -194,6 +202,19 @@ func serverSecret(cfg *config.Config) (secret []byte, made bool, err error) {
 	}
 	secret, _, err = auth.LoadOrCreateSecret(cfg.DataDir)
 	return secret, true, err
+}
+
+// newAuthorizer gives everyone the rights that the namespaces say.
+func newAuthorizer(cfg *config.Config) (*auth.Authorizer, error) {
+	rights := make(map[string]auth.Rights)
+	for _, ns := range namespaces(cfg) {
+		set, err := auth.ParseRights(ns.Allow)
+		if err != nil {
+			return nil, fmt.Errorf("namespace.%s.allow: %w", ns.Name, err)
+		}
+		rights[ns.Name] = set
+	}
+	return auth.NewAuthorizer(rights), nil
 }
 
 // codecs lists what clients may speak; the first is for those that do not say.

@@ -139,7 +139,7 @@ func (w *world) reauth(c *client, r *truth) {
 			s.room.depart(c.user, true)
 		}
 	}
-	for _, token := range []string{token(c.user, auth.Rule{Match: r.name, Allow: auth.AllRights}), token(c.user)} {
+	for _, token := range []string{token(c.user, auth.Rule{Match: r.name, Allow: auth.DefaultRights}), token(c.user)} {
 		w.send(c, fmt.Sprintf(`"type":"auth","token":%q`, token), func(e *event) { w.opened(c, e) })
 		w.calm()
 	}

@@ -146,7 +146,8 @@ func (w *world) start() {
 		Logger: slog.New(slog.DiscardHandler), Workers: 2,
 	})
 	w.sessions = session.NewManager(session.Options{
-		Hub: w.hub, Verifier: auth.NewVerifier([][]byte{secret}, time.Now), Limits: limits,
+		Hub: w.hub, Limits: limits,
+		Verifier: auth.NewVerifier(auth.VerifierOptions{Keys: auth.NewKeySet(secret)}), Authorizer: auth.NewAuthorizer(nil),
 		Codecs: []proto.Codec{proto.NewJSON(&limits)}, Heartbeat: 25 * time.Second, Logger: slog.New(slog.DiscardHandler),
 	})
 }
@@ -273,7 +274,7 @@ func (w *world) audit(r *truth) {
 
 // ephemeral connects for one command about a room, and returns the answer.
 func (w *world) ephemeral(user, room, command string) event {
-	token := token(user, auth.Rule{Match: "*", Allow: auth.RightsOf(auth.RightJoin, auth.RightRead)})
+	token := token(user, auth.Rule{Match: "*", Allow: auth.RightsOf(auth.RightJoin, auth.RightRead, auth.RightMembers)})
 	c := &conn{lose: func() bool { return false }}
 	s, _, refused := w.sessions.Accept(session.Handshake{Authorization: "Bearer " + token})
 	if refused != nil {

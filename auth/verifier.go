@@ -1,0 +1,211 @@
+package auth
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/thronghq/throng/proto"
+)
+
+// APIKeyPrefix begins every API key, and no JWT.
+const APIKeyPrefix = "throng_"
+
+// DefaultLeeway is how far the clocks of the signer and of this server may
+// differ: exp, nbf and iat are judged that much in the token's favour.
+const DefaultLeeway = 5 * time.Second
+
+// DefaultMaxBytes is how long a token may be.
+const DefaultMaxBytes = 4 << 10
+
+// VerifierOptions says what a verifier accepts. The zero value refuses
+// everything.
+type VerifierOptions struct {
+	Keys     *KeySet       // of the server's own tokens, which may change at any time; nil for none
+	Issuer   string        // what own tokens must have as iss; "": anything
+	Audience []string      // one of which own tokens must name as aud; nil: anything
+	Leeway   time.Duration // how far clocks may differ; negative for DefaultLeeway
+	MaxBytes int           // of a token; 0 for DefaultMaxBytes
+
+	// APIKeys answers for tokens that begin with APIKeyPrefix; nil refuses
+	// them. It borrows the token and must not block.
+	APIKeys func(token []byte) (*Identity, *proto.Error)
+
+	// Revoked reports whether what admitted the identity does not count any
+	// more; nil revokes nothing. It must not block.
+	Revoked func(*Identity) bool
+
+	Now     func() time.Time // nil for time.Now
+	Logger  *slog.Logger     // nil for none
+	Metrics *metrics.Set     // nil for none
+}
+
+// Verifier checks what clients show: tokens of the server's own keys, and API
+// keys. It is safe for concurrent use, takes no lock and never blocks: it is
+// called on pollers.
+type Verifier struct {
+	VerifierOptions
+	parser *jwt.Parser
+	meters verifierMeters
+}
+
+// verifierMeters counts what was shown, by result.
+type verifierMeters struct{ ok, expired, revoked, unavailable, invalid *metrics.Counter }
+
+// NewVerifier returns a verifier. The options are not to be changed afterwards.
+func NewVerifier(o VerifierOptions) *Verifier {
+	if o.Keys == nil {
+		o.Keys = NewKeySet()
+	}
+	if o.Leeway < 0 {
+		o.Leeway = DefaultLeeway
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = DefaultMaxBytes
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Metrics == nil {
+		o.Metrics = metrics.NewSet()
+	}
+	counter := func(result string) *metrics.Counter {
+		return o.Metrics.GetOrCreateCounter(`throng_auth_verifications_total{result="` + result + `"}`)
+	}
+	return &Verifier{
+		VerifierOptions: o,
+		parser: jwt.NewParser(
+			jwt.WithValidMethods(algorithms),
+			jwt.WithStrictDecoding(),
+			jwt.WithoutClaimsValidation(), // they are checked here
+		),
+		meters: verifierMeters{counter("ok"), counter("expired"), counter("revoked"), counter("unavailable"), counter("invalid")},
+	}
+}
+
+// Verify returns who the token names. The token is borrowed until Verify
+// returns.
+//
+// An API key is what APIKeys says. Everything else must be a compact JWS (RFC
+// 7515) that a key of the set has signed with that key's own algorithm; sub is
+// the user's id; iss and aud are held to the options, exp, nbf and iat to the
+// clock where they are present; sid and jti name the login session and the
+// token, admin makes an administrator, and rooms, a list of Rule, says what the
+// user may do.
+//
+// The error is ErrTokenExpired, ErrRevoked, ErrUnavailable or ErrInvalidToken,
+// or what APIKeys answers, and says what was wrong, but holds nothing of the
+// token that would help to use it.
+func (v *Verifier) Verify(token []byte) (*Identity, *proto.Error) {
+	id, err := v.identify(token)
+	if err == nil && v.Revoked != nil && v.Revoked(id) {
+		id, err = nil, proto.ErrRevoked.New()
+	}
+	v.count(err)
+	return id, err
+}
+
+func (v *Verifier) count(err *proto.Error) {
+	m := &v.meters
+	switch {
+	case err == nil:
+		m.ok.Inc()
+	case err.Code == proto.ErrTokenExpired:
+		m.expired.Inc()
+	case err.Code == proto.ErrRevoked:
+		m.revoked.Inc()
+	case err.Code == proto.ErrUnavailable:
+		m.unavailable.Inc()
+	default:
+		m.invalid.Inc()
+	}
+}
+
+func (v *Verifier) identify(token []byte) (*Identity, *proto.Error) {
+	switch {
+	case len(token) > v.MaxBytes:
+		return nil, proto.ErrInvalidToken.With("the token has %d bytes; it may have %d", len(token), v.MaxBytes)
+	case bytes.HasPrefix(token, []byte(APIKeyPrefix)):
+		if v.APIKeys == nil {
+			return nil, refused("this server knows no API keys")
+		}
+		return v.APIKeys(token)
+	}
+	a := attempt{verifier: v}
+	if _, err := v.parser.ParseWithClaims(string(token), &a.claims, a.keys); err != nil {
+		return nil, refusal(err)
+	}
+	return a.admit()
+}
+
+// attempt is one token that is being verified.
+type attempt struct {
+	verifier *Verifier
+	claims   claims
+}
+
+// keys finds the keys that may have signed the token, of which nothing is
+// believed yet.
+func (a *attempt) keys(token *jwt.Token) (any, error) {
+	if _, critical := token.Header["crit"]; critical {
+		return nil, refused("its header asks for extensions (crit), of which this server knows none")
+	}
+	kid, err := kidOf(token.Header)
+	if err != nil {
+		return nil, refused("its kid is not a text, or empty")
+	}
+	return a.verifier.Keys.ring.Load().find(kid, token.Method.Alg())
+}
+
+// admit turns the claims, whose signature is good, into an identity.
+func (a *attempt) admit() (*Identity, *proto.Error) {
+	c, v := &a.claims, a.verifier
+	if v.Issuer != "" && c.Issuer != v.Issuer {
+		return nil, refused("its issuer (iss) is not the one that this server asks for")
+	}
+	if !names(c.Audience, v.Audience) {
+		return nil, refused("it is not made for this server (aud)")
+	}
+	if err := c.checkTimes(v.Now(), v.Leeway); err != nil {
+		return nil, err
+	}
+	if bad := CheckUserID("sub", c.Subject); bad != nil {
+		return nil, proto.ErrInvalidToken.With("%s", bad.Text())
+	}
+	if err := CheckRules(c.Rooms.rules); err != nil {
+		return nil, refused(err.Error())
+	}
+	return &Identity{
+		UserID: c.Subject, Expires: c.Expires.Time, IssuedAt: c.IssuedAt.Time,
+		Session: c.Session, TokenID: c.TokenID, Issuer: c.Issuer, Admin: c.Admin,
+		restricted: c.Rooms.present, rules: c.Rooms.rules,
+	}, nil
+}
+
+// names reports whether the claim names one of those that are asked for, or
+// none is.
+func names(claim, asked []string) bool {
+	return len(asked) == 0 || slices.ContainsFunc(claim, func(name string) bool { return slices.Contains(asked, name) })
+}
+
+// refusal words an error of the parser for a client. The library's own text is
+// not used: it may quote the token.
+func refusal(err error) *proto.Error {
+	if known, ok := errors.AsType[*proto.Error](err); ok {
+		return known
+	}
+	switch {
+	case errors.Is(err, errNoKey):
+		return refused("no key of this server has its kid and its algorithm")
+	case errors.Is(err, jwt.ErrTokenMalformed):
+		return refused("it is not three base64url parts, the first two of them JSON objects with fields of the right types, each once")
+	case errors.Is(err, jwt.ErrTokenSignatureInvalid):
+		return refused("it is not signed with an algorithm and a key of this server")
+	}
+	return refused("its header names no algorithm that this server knows")
+}
