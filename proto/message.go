@@ -49,6 +49,14 @@ type Publish struct {
 	Settings     []byte
 	SettingsOnly bool
 
+	// Edit, where it is not EditNone, changes what the log holds in place of
+	// adding a message; the room's offset does not move.
+	Edit Edit
+
+	// Durable asks that the sink gets the publish only when it is on the
+	// disk, whatever the namespace's durability.
+	Durable bool
+
 	// Origin is the room's own note of whom to answer. The log carries it
 	// and does not look at it.
 	Origin any
@@ -56,6 +64,25 @@ type Publish struct {
 	// Err is set by the log when the message was not appended.
 	Err *Error
 }
+
+// Edit is a change to what a room's log holds.
+type Edit uint8
+
+const (
+	// EditNone is none: the publish is a message, or settings.
+	EditNone Edit = iota
+	// EditDelete replaces the message of that Offset and Time by the
+	// publish's own Message, whose kind is KindDeleted and whose other fields
+	// are the old one's. Err is of ErrNotFound where the log has none there.
+	EditDelete
+	// EditTrim removes the messages below Offset. Time, where known, is that
+	// of the message at Offset.
+	EditTrim
+	// EditEnd removes the whole log with settings and receipts. What is
+	// appended to the stream after it gets an Err of ErrRoomClosed. A later
+	// room of the name begins anew.
+	EditEnd
+)
 
 // Head is the committed end of a room's log.
 type Head struct {
@@ -82,6 +109,14 @@ type Range struct {
 	Hint    int64  // time (µs) of the message After (or, in reverse, Before) names, where known; 0 otherwise
 	Limit   int    // at most this many messages; 0 for no bound
 	Reverse bool   // newest first
+}
+
+// StoredRoom is what a log knows of a room without waking it.
+type StoredRoom struct {
+	Name     string
+	Offset   uint64 // of the last message, 0 for none
+	Time     int64  // of the last message, µs
+	Settings []byte // as stored, nil for none
 }
 
 // Receipt is how far one user has acknowledged a room's messages.

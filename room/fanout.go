@@ -66,29 +66,26 @@ func (r *Room) fanOut(ops []op) {
 		r.deliver(b)
 		r.deliverDirect(b)
 		r.settle(b)
+		if o := r.hub.observer; o != nil && b.first > 0 {
+			o.Published(r.name, r.epoch, b.first, r.head.Load())
+		}
 	}
 	b.reset()
 }
 
-// take moves the room's head over one publish and adds it to the batch. One
-// that failed, or that is no message, is answered at once.
+// take moves the room's head over one message and adds it to the batch. One that
+// failed is answered at once.
 func (r *Room) take(b *batch, p *proto.Publish) {
 	o := p.Origin.(*outgoing)
 	p.Origin = nil
-	if !p.SettingsOnly {
-		r.backlog.Add(-o.size())
-	}
-	switch {
-	case p.Err != nil:
+	r.backlog.Add(-o.size())
+	if p.Err != nil {
 		r.hub.meters.refused.Inc()
-		if p.Settings != nil && !p.SettingsOnly {
+		if p.Settings != nil {
 			r.unsaved.Store(true)
 		}
 		r.settleKey(o)
 		o.fail(p.Err)
-		return
-	case p.SettingsOnly:
-		o.member.Send(&proto.Event{Type: proto.EvHost, ID: o.id, Room: r.name})
 		return
 	}
 	r.finishKey(o)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/thronghq/throng/proto"
 )
@@ -20,6 +21,25 @@ type Settings struct {
 	Banned   []string `json:"banned,omitempty"`
 	Muted    []string `json:"muted,omitempty"`
 	Closed   bool     `json:"closed,omitempty"`
+	Created  int64    `json:"createdAt,omitempty"` // Unix ms
+	Version  uint64   `json:"version,omitempty"`
+}
+
+// newSettings returns those of a room that is created now. The version rises
+// with each change, and is another one than that of an earlier room of the name.
+func newSettings(host string, now time.Time) *Settings {
+	millis := now.UnixMilli()
+	return &Settings{Host: host, Created: millis, Version: uint64(millis)}
+}
+
+// edited returns a copy to change, with the next version.
+func (s *Settings) edited(now time.Time) *Settings {
+	if s == nil {
+		return &Settings{Version: uint64(now.UnixMilli())}
+	}
+	next := *s
+	next.Version++
+	return &next
 }
 
 func parseSettings(stored []byte) (*Settings, error) {
@@ -55,6 +75,13 @@ func (s *Settings) maxUsers() int {
 	return s.MaxUsers
 }
 
+func (s *Settings) version() uint64 {
+	if s == nil {
+		return 0
+	}
+	return s.Version
+}
+
 func (s *Settings) closed() bool            { return s != nil && s.Closed }
 func (s *Settings) banned(user string) bool { return s != nil && slices.Contains(s.Banned, user) }
 
@@ -82,7 +109,7 @@ func (r *Room) create(user string, may bool) *proto.Error {
 		return proto.ErrForbidden.With("room %q does not exist, and user %q lacks the right to create it", r.name, user)
 	}
 	if r.ns.Hosts {
-		r.settings.Store(&Settings{Host: user})
+		r.settings.Store(newSettings(user, r.hub.now()))
 		r.unsaved.Store(true)
 	}
 	return nil
@@ -94,71 +121,106 @@ type HostRequest struct {
 	Action proto.HostAction
 	User   string // whom, for the actions that name somebody
 	Max    int
+	Manage bool // the user has the right to act as the host
 }
 
 // Host carries out a command of the room's host. The answer comes once the new
 // settings are stored; kicks are answered at once.
 func (h *Hub) Host(m Member, name string, ns *proto.Namespace, req HostRequest) {
-	h.post(name, ns, func(r *Room, err *proto.Error) {
-		if err == nil {
-			err = r.command(m, req)
-		}
+	answer := func(err *proto.Error) {
 		if err != nil {
 			sendError(m, req.ID, name, err)
+			return
 		}
+		m.Send(&proto.Event{Type: proto.EvHost, ID: []byte(req.ID), Room: name})
+	}
+	h.post(name, ns, func(r *Room, err *proto.Error) {
+		if err != nil {
+			answer(err)
+			return
+		}
+		r.moderate(Actor{UserID: m.UserID(), Manage: req.Manage}, req, answer)
 	})
 }
 
-func (r *Room) command(m Member, req HostRequest) *proto.Error {
-	now := r.settings.Load()
-	if now.host() == "" || now.host() != m.UserID() {
-		return proto.ErrNotHost.New()
+// mayRule refuses who is neither the room's host nor may act as one.
+func (r *Room) mayRule(by Actor) *proto.Error {
+	if host := r.settings.Load().host(); by.Manage || host != "" && host == by.UserID {
+		return nil
 	}
-	next := *now
-	var expelled *proto.Code
+	return proto.ErrNotHost.New()
+}
+
+// moderate carries out a host's command. Done is called once, with nil when
+// what it changed is stored.
+func (r *Room) moderate(by Actor, req HostRequest, done func(*proto.Error)) {
+	if err := r.mayRule(by); err != nil {
+		done(err)
+		return
+	}
+	if req.Action == proto.HostKick {
+		r.expelUser(req.User, proto.ErrKicked)
+		done(nil)
+		return
+	}
+	next := r.settings.Load().edited(r.hub.now())
+	if err := next.apply(r.name, req); err != nil {
+		done(err)
+		return
+	}
+	r.amend(next, done)
+}
+
+// apply changes the settings as a command asks.
+func (s *Settings) apply(room string, req HostRequest) *proto.Error {
 	switch req.Action {
 	case proto.HostMaxUsers:
-		next.MaxUsers = req.Max
-	case proto.HostKick:
-		r.expelUser(req.User, proto.ErrKicked)
-		m.Send(&proto.Event{Type: proto.EvHost, ID: []byte(req.ID), Room: r.name})
-		return nil
+		s.MaxUsers = req.Max
 	case proto.HostBan:
-		next.Banned, expelled = with(now.Banned, req.User), proto.ErrBanned
+		if req.User == s.Host {
+			return proto.ErrInvalidField.With("field \"ban\" is %.40q, the room's own host", req.User)
+		}
+		s.Banned = with(s.Banned, req.User)
 	case proto.HostUnban:
-		next.Banned = without(now.Banned, req.User)
+		s.Banned = without(s.Banned, req.User)
 	case proto.HostMute:
-		next.Muted = with(now.Muted, req.User)
+		s.Muted = with(s.Muted, req.User)
 	case proto.HostUnmute:
-		next.Muted = without(now.Muted, req.User)
+		s.Muted = without(s.Muted, req.User)
 	case proto.HostHandOver:
-		next.Host = req.User
+		s.Host = req.User
 	case proto.HostClose:
-		next.Closed = true
+		s.Closed = true
 	case proto.HostReopen:
-		next.Closed = false
+		s.Closed = false
 	default:
 		return proto.ErrInvalidField.With("the host command names none of maxUsers, kick, ban, unban, mute, unmute, handOver, close")
 	}
-	if len(next.Banned) > maxListed || len(next.Muted) > maxListed {
-		return proto.ErrOverloaded.With("room %q has %d users on that list, as many as fit", r.name, maxListed)
-	}
-	if expelled != nil && req.User == now.Host {
-		return proto.ErrInvalidField.With("field \"ban\" is %.40q, the room's own host", req.User)
-	}
-	if err := r.store(m, req.ID, &next); err != nil {
-		return err
-	}
-	r.change(&next)
-	if expelled != nil {
-		r.expelUser(req.User, expelled)
-	}
-	if next.Closed && !now.Closed {
-		for len(r.members) > 0 {
-			r.expel(r.members[len(r.members)-1], proto.ErrRoomClosed)
-		}
+	if len(s.Banned) > maxListed || len(s.Muted) > maxListed {
+		return proto.ErrOverloaded.With("room %q has %d users on that list, as many as fit", room, maxListed)
 	}
 	return nil
+}
+
+// amend puts settings in force at once; done is called when they are stored. Who
+// may not be in the room any more is put out.
+func (r *Room) amend(next *Settings, done func(*proto.Error)) {
+	now := r.settings.Load()
+	if err := r.store(next, done); err != nil {
+		done(err)
+		return
+	}
+	r.change(next)
+	var banned []string
+	if now != nil {
+		banned = now.Banned
+	}
+	for _, user := range added(banned, next.Banned) {
+		r.expelUser(user, proto.ErrBanned)
+	}
+	if next.Closed && !now.closed() {
+		r.expelAll(proto.ErrRoomClosed)
+	}
 }
 
 // event tells of the settings that concern all members.
@@ -175,14 +237,16 @@ func (r *Room) change(next *Settings) {
 	}
 }
 
-// store appends the settings to the log; the sink's turn answers the host.
-func (r *Room) store(m Member, id string, s *Settings) *proto.Error {
-	o := &outgoing{member: m, id: []byte(id)}
-	o.To, o.Settings, o.SettingsOnly = r.name, s.marshal(), true
-	o.Origin = o
-	r.beginAppend() // the room is alive: its worker is at it
-	if err := r.stream.Append(&o.Publish); err != nil {
-		r.endAppend()
+// store gives the settings to the log.
+func (r *Room) store(s *Settings, done func(*proto.Error)) *proto.Error {
+	e := &edit{done: func(err *proto.Error) {
+		if err != nil {
+			r.unsaved.Store(true) // they are in force: the next message stores them
+		}
+		done(err)
+	}}
+	e.Settings, e.SettingsOnly, e.Durable = s.marshal(), true, true
+	if err := r.submitEdit(e); err != nil {
 		return err
 	}
 	r.unsaved.Store(false)

@@ -43,6 +43,7 @@ type Options struct {
 	Metrics    *metrics.Set     // nil registers nowhere
 	Workers    int              // that fan out; 0 means one per processor
 	RingBytes  int64            // bounds the recent messages that all rooms keep in memory; 0 means 256 MiB
+	Observer   Observer         // nil for none
 	Now        func() time.Time // nil means time.Now
 }
 
@@ -54,6 +55,7 @@ type Hub struct {
 	log        Log
 	memory     Log
 	logger     *slog.Logger
+	observer   Observer // nil for none
 	now        func() time.Time
 	seed       maphash.Seed
 	meters     *meters
@@ -101,6 +103,7 @@ func NewHub(o Options) *Hub {
 		log:        o.Log,
 		memory:     MemoryLog{Now: o.Now},
 		logger:     o.Logger,
+		observer:   o.Observer,
 		now:        o.Now,
 		seed:       maphash.MakeSeed(),
 		workers:    newPool(o.Workers),
@@ -306,7 +309,7 @@ func (h *Hub) idle(dst []*Room) []*Room {
 		s.mu.RLock()
 		for _, r := range s.rooms {
 			enough := occupied
-			if r.vacant.Load() {
+			if r.users.Load() == 0 {
 				enough = min(linger, occupied)
 			}
 			if r.awake.Load() && now-r.touched.Load() >= enough.Milliseconds() {

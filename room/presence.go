@@ -58,10 +58,11 @@ func (r *Room) arrive(ms *Membership) {
 		u.order = p.arrivals
 	}
 	p.users[user] = u
-	if r.vacant.CompareAndSwap(true, false) {
-		r.hub.vacant.Add(-1)
-	}
 	if !known {
+		if r.users.Add(1) == 1 {
+			r.hub.vacant.Add(-1)
+		}
+		r.entered(user)
 		r.tellChange(proto.EvMemberJoined, user, ms)
 	}
 }
@@ -86,10 +87,10 @@ func (r *Room) depart(user string, atOnce bool) {
 // gone takes a user off the room's count.
 func (r *Room) gone(user string) {
 	delete(r.presence.users, user)
-	if len(r.presence.users) == 0 {
-		r.vacant.Store(true)
+	if r.users.Add(-1) == 0 {
 		r.hub.vacant.Add(1)
 	}
+	r.departed(user)
 	r.tellChange(proto.EvMemberLeft, user, nil)
 	if s := r.settings.Load(); r.ns.Succession == proto.OldestSucceeds && s.host() == user && !s.closed() {
 		r.succeed(s) // a host that closes its room is put out with the others and stays its host
@@ -107,9 +108,9 @@ func (r *Room) succeed(now *Settings) {
 	if heir == "" {
 		return // the next one to come finds the old host
 	}
-	next := *now
+	next := now.edited(r.hub.now())
 	next.Host = heir
-	r.change(&next)
+	r.change(next)
 	r.unsaved.Store(true) // the next message, or setting, stores it
 }
 
@@ -224,52 +225,71 @@ func (h *Hub) tickWatched(rooms []*Room) []*Room {
 // after the one that the cursor names. Done is called after the answer.
 func (h *Hub) Members(ms *Membership, ns *proto.Namespace, id, cursor string, done func()) {
 	h.post(ms.name, ns, func(r *Room, err *proto.Error) {
-		after := ""
+		var names []string
 		switch {
 		case err != nil:
 		case ms.room != r:
 			err = proto.ErrNotJoined.New()
-		case !ns.Presence:
-			err = proto.ErrForbidden.With("the namespace %q of room %q tells nobody who is there", ns.Name, r.name)
-		case cursor != "":
-			after, err = r.membersAfter(cursor)
+		default:
+			names, err = r.usersAfter(cursor)
 		}
 		if err != nil {
 			sendError(ms.member, id, ms.name, err)
 			done()
 			return
 		}
-		var names []string
-		for user := range r.presence.users {
-			if user > after {
-				names = append(names, user)
-			}
-		}
-		h.readers.submit(&membersJob{room: r, member: ms.member, id: id, names: names, done: done})
+		h.readers.submit(&membersJob{room: r, names: names, done: func(list []proto.MemberInfo, next string) {
+			ms.member.Send(&proto.Event{Type: proto.EvMembers, ID: []byte(id), Room: r.name, List: list, Next: next})
+			done()
+		}})
 	})
 }
 
-// membersJob sorts and sends a page; a large room's takes a while.
+// usersAfter lists the room's users, in no order, that come after the one which
+// the cursor names; all where it is "".
+func (r *Room) usersAfter(cursor string) ([]string, *proto.Error) {
+	if !r.ns.Presence {
+		return nil, proto.ErrForbidden.With("the namespace %q of room %q tells nobody who is there", r.ns.Name, r.name)
+	}
+	after := ""
+	if cursor != "" {
+		var err *proto.Error
+		if after, err = r.membersAfter(cursor); err != nil {
+			return nil, err
+		}
+	}
+	var names []string
+	for user := range r.presence.users {
+		if user > after {
+			names = append(names, user)
+		}
+	}
+	return names, nil
+}
+
+// membersJob sorts a page and looks up its users; a large room's takes a while.
 type membersJob struct {
-	room   *Room
-	member Member
-	id     string
-	names  []string
-	done   func()
+	room  *Room
+	names []string
+	limit int // 0 for the largest page
+	done  func(list []proto.MemberInfo, next string)
 }
 
 func (j *membersJob) run() {
-	defer j.done()
+	if j.limit <= 0 || j.limit > membersPage {
+		j.limit = membersPage
+	}
 	slices.Sort(j.names)
-	ev := &proto.Event{Type: proto.EvMembers, ID: []byte(j.id), Room: j.room.name}
-	if len(j.names) > membersPage {
-		j.names = j.names[:membersPage]
-		ev.Next = membersCursor(j.room.name, j.names[membersPage-1])
+	next := ""
+	if len(j.names) > j.limit {
+		j.names = j.names[:j.limit]
+		next = membersCursor(j.room.name, j.names[j.limit-1])
 	}
-	for _, name := range j.names {
-		ev.List = append(ev.List, proto.MemberInfo{UserID: name, Status: j.room.hub.people.status(name).String()})
+	list := make([]proto.MemberInfo, len(j.names))
+	for i, name := range j.names {
+		list[i] = proto.MemberInfo{UserID: name, Status: j.room.hub.people.status(name).String()}
 	}
-	j.member.Send(ev)
+	j.done(list, next)
 }
 
 // membersCursor names the place after a user in the room's list.

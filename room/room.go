@@ -28,8 +28,8 @@ type Room struct {
 	backlog  atomic.Int64  // bytes of messages between the publish and the fan-out
 	held     atomic.Int64  // publishes that the queue or the keys hold back
 	settings atomic.Pointer[Settings]
-	unsaved  atomic.Bool // settings that the next publish stores
-	vacant   atomic.Bool // no user is in it
+	unsaved  atomic.Bool  // settings that the next publish stores
+	users    atomic.Int64 // distinct ones in it
 
 	mu        sync.Mutex
 	queue     []op
@@ -65,7 +65,6 @@ func newRoom(h *Hub, name string, ns *proto.Namespace) *Room {
 	r := &Room{hub: h, name: name, ns: ns, scheduled: true}
 	r.ring.limit, r.ring.budget = min(ringMessages, ns.HistorySize), &h.rings
 	r.keys.total = &h.keys
-	r.vacant.Store(true)
 	r.touch()
 	return r
 }
@@ -132,7 +131,11 @@ func (r *Room) scheduleLocked() {
 func (r *Room) committed(pubs []*proto.Publish) {
 	r.mu.Lock()
 	for _, p := range pubs {
-		r.queue = append(r.queue, op{pub: p})
+		if e, ok := p.Origin.(*edit); ok {
+			r.queue = append(r.queue, op{do: e.landed})
+		} else {
+			r.queue = append(r.queue, op{pub: p})
+		}
 	}
 	r.appending -= len(pubs)
 	r.scheduleLocked()
@@ -195,7 +198,15 @@ func (r *Room) rest() {
 	if quiet >= r.hub.ringLinger().Milliseconds() && r.ns.Durability != proto.Memory {
 		r.ring.clear()
 	}
-	if r.vacant.Load() && quiet >= r.hub.linger().Milliseconds() && r.hub.forget(r) {
+	if r.users.Load() == 0 && quiet >= r.hub.linger().Milliseconds() {
+		r.leave()
+	}
+}
+
+// leave takes the room out of memory, if nothing keeps it there. Only its worker
+// calls it.
+func (r *Room) leave() {
+	if r.hub.forget(r) {
 		r.ring.clear()
 		r.keys.clear()
 	}
