@@ -21,25 +21,31 @@ var commands = sync.Pool{New: func() any { return new(proto.Command) }}
 
 // Message takes one frame's payload, which is borrowed.
 func (s *Session) Message(op proto.OpCode, payload []byte) {
-	if s.over {
+	if s.over() {
 		return
 	}
-	if op != s.codec.OpCode() {
-		s.reject(nil, proto.ErrInvalidFrame.With("subprotocol %s takes %s frames only", s.codec.Subprotocol(), opName(s.codec.OpCode())))
+	codec := s.Codec()
+	if op != codec.OpCode() {
+		s.reject(nil, proto.ErrInvalidFrame.With("subprotocol %s takes %s frames only", codec.Subprotocol(), opName(codec.OpCode())))
 		return
 	}
 	cmd := commands.Get().(*proto.Command)
 	defer commands.Put(cmd)
-	if err := s.codec.Decode(payload, cmd); err != nil {
+	if err := codec.Decode(payload, cmd); err != nil {
 		s.reject(cmd.ID, err)
 		return
 	}
-	s.manager.meters.commands[cmd.Type].Inc()
-	if err := s.dispatch(cmd); err != nil {
-		s.fail(cmd, err)
-		return
-	}
 	s.invalid = 0
+	if err := s.execute(cmd); err != nil {
+		s.fail(cmd, err)
+	}
+}
+
+// execute carries out a command, which is borrowed, or says why not. What comes
+// up later is answered with an error event.
+func (s *Session) execute(cmd *proto.Command) *proto.Error {
+	s.manager.meters.commands[cmd.Type].Inc()
+	return s.dispatch(cmd)
 }
 
 func opName(op proto.OpCode) string {
@@ -54,20 +60,19 @@ func opName(op proto.OpCode) string {
 // too many in a row.
 func (s *Session) reject(id []byte, err *proto.Error) {
 	s.Send(&proto.Event{Type: proto.EvError, ID: id, Err: err})
-	if s.invalid++; s.invalid >= s.manager.Limits.InvalidFrames {
+	if s.invalid++; int(s.invalid) >= s.manager.Limits.InvalidFrames {
 		s.Close(proto.ErrTooManyBad.With("%d invalid frames in a row", s.invalid))
-		s.over = true
 	}
 }
 
 // fail answers a command that was understood and cannot be done. Errors with a
 // close code end the connection.
 func (s *Session) fail(cmd *proto.Command, err *proto.Error) {
-	s.invalid = 0
-	s.Send(&proto.Event{Type: proto.EvError, ID: cmd.ID, Room: string(cmd.Room), Err: err})
+	ev := &proto.Event{Type: proto.EvError, ID: cmd.ID, Room: string(cmd.Room), Err: err}
 	if err.Code.Close != 0 {
-		s.conn.Close(err.Code.Close, err.Name)
-		s.over = true
+		s.end(ev)
+	} else {
+		s.Send(ev)
 	}
 }
 
@@ -79,7 +84,7 @@ func (s *Session) dispatch(cmd *proto.Command) *proto.Error {
 		s.Send(&proto.Event{Type: proto.EvPong, ID: cmd.ID, Millis: cmd.Timestamp})
 		return nil
 	}
-	if s.identity == nil {
+	if s.identity.Load() == nil {
 		return proto.ErrUnauthenticated.New()
 	}
 	switch cmd.Type {
@@ -110,25 +115,25 @@ func (s *Session) auth(cmd *proto.Command) *proto.Error {
 	if err != nil {
 		return err
 	}
-	if s.identity != nil && id.UserID != s.userID {
-		return proto.ErrWrongUser.With("the token names user %q; the connection is user %q's", id.UserID, s.userID)
-	}
-	fresh := s.identity == nil
-	if fresh {
-		s.admit(id)
-	} else {
-		s.identity = id
+	now := s.identity.Load()
+	if now != nil && id.UserID != now.UserID {
+		return proto.ErrWrongUser.With("the token names user %q; the connection is user %q's", id.UserID, now.UserID)
 	}
 	if len(cmd.DeviceType) > 0 || len(cmd.DeviceOS) > 0 {
-		s.device = &device{kind: string(cmd.DeviceType), os: string(cmd.DeviceOS)}
+		s.device.Store(&device{kind: string(cmd.DeviceType), os: string(cmd.DeviceOS)})
 	}
-	s.conn.SetDeadline(id.Expires)
-	s.sendSession(cmd.ID)
-	if fresh {
-		s.manager.Hub.Connect(s)
-	} else {
-		s.leaveForbidden()
+	if now == nil {
+		s.identify(id)
+		s.welcome(id, cmd.ID)
+		return nil
 	}
+	s.identity.Store(id)
+	if s.closeRevoked(id) {
+		return nil
+	}
+	s.setDeadline(id)
+	s.sendSession(id, cmd.ID)
+	s.leaveForbidden()
 	return nil
 }
 
@@ -156,7 +161,7 @@ func (s *Session) place(name []byte) (place, bool) {
 
 // allow reports an error where the user lacks the right.
 func (s *Session) allow(right auth.Right, name string) *proto.Error {
-	return s.manager.Authorizer.Allow(s.identity, right, name)
+	return s.manager.Authorizer.Allow(s.identity.Load(), right, name)
 }
 
 // mayCreate reports whether the user may bring the room to life, as everyone
@@ -187,6 +192,9 @@ func (s *Session) join(cmd *proto.Command) *proto.Error {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.gone {
+		return nil
+	}
 	i, found := s.findLocked(name)
 	if !found {
 		if len(s.places) >= s.manager.Limits.RoomsPerConn {
@@ -225,7 +233,7 @@ func (s *Session) room(field string, name []byte, right auth.Right) (place, stri
 }
 
 func (s *Session) publish(cmd *proto.Command) *proto.Error {
-	if bytes.HasPrefix(cmd.Room, inboxPrefix) && string(cmd.Room[len(inboxPrefix):]) != s.userID {
+	if bytes.HasPrefix(cmd.Room, inboxPrefix) && string(cmd.Room[len(inboxPrefix):]) != s.UserID() {
 		return s.publishDirect(cmd, string(cmd.Room[len(inboxPrefix):]))
 	}
 	p, name, err := s.room("to", cmd.Room, auth.RightPublish)
@@ -257,7 +265,7 @@ func (s *Session) publishDirect(cmd *proto.Command, user string) *proto.Error {
 	if err := s.allow(auth.RightDM, name); err != nil {
 		return err
 	}
-	own, _ := s.place([]byte(room.Inbox(s.userID)))
+	own, _ := s.place([]byte(room.Inbox(s.UserID())))
 	s.manager.Hub.PublishDirect(s, own.ms, name, ns, s.publication(cmd, name))
 	return nil
 }
@@ -292,7 +300,7 @@ func (s *Session) ack(cmd *proto.Command) *proto.Error {
 	p, found := s.place(cmd.Room)
 	name := string(cmd.Room)
 	if !found {
-		if name != room.Inbox(s.userID) {
+		if name != room.Inbox(s.UserID()) {
 			return proto.ErrNotJoined.With("the connection has not joined room %q", name)
 		}
 		var err *proto.Error
@@ -305,17 +313,27 @@ func (s *Session) ack(cmd *proto.Command) *proto.Error {
 }
 
 func (s *Session) members(cmd *proto.Command) *proto.Error {
-	p, found := s.place(cmd.Room)
-	if !found {
+	if _, joined := s.place(cmd.Room); !joined && !s.isCall() {
 		return proto.ErrNotJoined.With("the connection has not joined room %q", cmd.Room)
 	}
-	if err := s.allow(auth.RightMembers, p.ms.Room()); err != nil {
+	p, name, err := s.room("room", cmd.Room, auth.RightMembers)
+	if err != nil {
 		return err
 	}
 	if err := s.beginPage(); err != nil {
 		return err
 	}
-	s.manager.Hub.Members(p.ms, p.ns, string(cmd.ID), string(cmd.Cursor), s.endPage)
+	if p.ms != nil {
+		s.manager.Hub.Members(p.ms, p.ns, string(cmd.ID), string(cmd.Cursor), s.endPage)
+		return nil
+	}
+	s.manager.Hub.ListMembers(name, p.ns, string(cmd.Cursor), 0, func(list []proto.MemberInfo, next string, _ int, err *proto.Error) {
+		if err != nil {
+			s.Send(&proto.Event{Type: proto.EvError, Room: name, Err: err})
+		} else {
+			s.Send(&proto.Event{Type: proto.EvMembers, Room: name, List: list, Next: next})
+		}
+	})
 	return nil
 }
 
@@ -324,7 +342,7 @@ func (s *Session) setStatus(cmd *proto.Command) *proto.Error {
 	if !ok {
 		return proto.ErrInvalidField.With("field \"status\" is %.40q; it must be online, away or busy", cmd.Status)
 	}
-	s.manager.Hub.SetStatus(s.userID, status)
+	s.manager.Hub.SetStatus(s.UserID(), status)
 	return nil
 }
 
@@ -336,6 +354,7 @@ func (s *Session) host(cmd *proto.Command) *proto.Error {
 	}
 	s.manager.Hub.Host(s, name, ns, room.HostRequest{
 		ID: string(cmd.ID), Action: cmd.Action, User: string(cmd.User), Max: cmd.Max,
+		Manage: s.allow(auth.RightManage, name) == nil,
 	})
 	return nil
 }

@@ -2,6 +2,7 @@ package session
 
 import (
 	"log/slog"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -29,14 +30,22 @@ type Options struct {
 	Heartbeat  time.Duration // the server's ping interval, told to clients
 	Logger     *slog.Logger
 	Dev        bool // ?user=NAME admits that user without a token
-	Metrics    *metrics.Set
-	Now        func() time.Time
+
+	// Revoked reports whether what admitted the identity does not count any
+	// more; nil revokes nothing. It must not block.
+	Revoked func(*auth.Identity) bool
+
+	Metrics *metrics.Set
+	Now     func() time.Time
 }
 
 // Manager makes sessions. It is safe for concurrent use.
 type Manager struct {
 	Options
-	meters meters
+	meters    meters
+	index     *index
+	ending    map[*proto.Code]uint32 // for each reason of an end, a number above 0
+	jsonCodec uint8                  // index in Codecs
 }
 
 type meters struct {
@@ -53,14 +62,15 @@ func NewManager(o Options) *Manager {
 	if o.Metrics == nil {
 		o.Metrics = metrics.NewSet()
 	}
-	m := &Manager{Options: o}
+	m := &Manager{Options: o, index: newIndex(), ending: make(map[*proto.Code]uint32), jsonCodec: jsonCodec(o.Codecs)}
 	m.meters.sessions = o.Metrics.NewCounter("throng_sessions")
 	m.meters.commands = make([]*metrics.Counter, proto.CmdNone+1)
 	for t := proto.CmdNone + 1; t <= proto.CmdPing; t++ {
 		m.meters.commands = append(m.meters.commands, o.Metrics.NewCounter(`throng_commands_total{type="`+t.String()+`"}`))
 	}
 	m.meters.errors = make(map[*proto.Code]*metrics.Counter)
-	for _, c := range proto.Codes {
+	for i, c := range proto.Codes {
+		m.ending[c] = uint32(i + 1)
 		m.meters.errors[c] = o.Metrics.NewCounter(`throng_errors_total{code="` + c.Name + `"}`)
 	}
 	return m
@@ -72,6 +82,7 @@ type Handshake struct {
 	Query         string // raw
 	Authorization string
 	Protocols     []string // offered subprotocols
+	Address       netip.Addr
 }
 
 // Accept answers an upgrade request with a session, which has no connection
@@ -79,6 +90,7 @@ type Handshake struct {
 // client without a token gets a session that waits for auth.
 func (m *Manager) Accept(h Handshake) (*Session, string, *proto.Error) {
 	s := &Session{manager: m}
+	s.setAddress(h.Address)
 	answer, bearer, err := m.choose(h.Protocols, s)
 	if err != nil {
 		return nil, "", err
@@ -104,13 +116,13 @@ func (m *Manager) Accept(h Handshake) (*Session, string, *proto.Error) {
 		if err != nil {
 			return nil, "", err
 		}
-		s.admit(id)
+		s.identify(id)
 	case m.Dev && user != "":
 		user = strings.Clone(user)
 		if err := auth.CheckUserID("user", user); err != nil {
 			return nil, "", err
 		}
-		s.admit(auth.NewIdentity(user))
+		s.identify(auth.NewIdentity(user))
 	}
 	return s, answer, nil
 }
@@ -118,28 +130,27 @@ func (m *Manager) Accept(h Handshake) (*Session, string, *proto.Error) {
 // choose finds the codec among the offered subprotocols, and a token that came
 // as one of them.
 func (m *Manager) choose(offered []string, s *Session) (answer, bearer string, _ *proto.Error) {
-	others := 0
+	others, chosen := 0, false
 	for _, p := range offered {
 		if token, ok := strings.CutPrefix(p, BearerProtocol); ok {
 			bearer = token
 			continue
 		}
 		others++
-		if s.codec != nil {
+		if chosen {
 			continue
 		}
 		if i := slices.IndexFunc(m.Codecs, func(c proto.Codec) bool { return c.Subprotocol() == p }); i >= 0 {
-			s.codec = m.Codecs[i]
-			answer = s.codec.Subprotocol()
+			s.codec, chosen = uint8(i), true
+			answer = m.Codecs[i].Subprotocol()
 		}
 	}
 	switch {
-	case s.codec != nil:
+	case chosen:
 		return answer, bearer, nil
 	case others > 0 || bearer != "":
 		return "", "", proto.ErrSubprotocol.With("none of the offered subprotocols is known; this server speaks %s", m.protocols())
 	}
-	s.codec = m.Codecs[0]
 	return "", "", nil
 }
 

@@ -1,8 +1,6 @@
 package session
 
 import (
-	"crypto/rand"
-	"encoding/base64"
 	mathrand "math/rand/v2"
 	"slices"
 	"strings"
@@ -35,27 +33,49 @@ type Conn interface {
 
 // Session is one client's connection above the frames. Message, Drained,
 // Expired and Closed are called by the connection's poller, never two at once.
+//
+// There are as many as connections, so its size counts: a test bounds it.
 type Session struct {
-	// Static after Open.
+	// Static after Open, the id from when the user is known.
 	manager     *Manager
 	conn        Conn
-	codec       proto.Codec
-	connectedAt int64 // Unix ms
+	connectedAt int64    // Unix ms
+	address     [16]byte // the client's, as IPv6; zero for unknown
+	id          [16]byte // told to the client, authorises nothing; begins with the user's place in the index
+	codec       uint8    // index in Options.Codecs
+	via         Via
 
-	// Owned by the poller. userID is set once, before the first join, and
-	// may be read by all from then on.
-	identity *auth.Identity // nil until authenticated
-	userID   string
-	id       [16]byte // told to the client, authorises nothing
-	device   *device  // nil until the client says
-	invalid  int      // invalid frames in a row
-	over     bool     // closed by this side: what still arrives is not looked at
+	// Owned by the poller.
+	invalid uint8 // invalid frames in a row
 
-	pages atomic.Int32 // of history or members, being read
+	identity atomic.Pointer[auth.Identity] // nil until authenticated; always of one user
+	device   atomic.Pointer[device]        // nil until the client says
+
+	pages atomic.Int32  // of history or members, being read
+	ended atomic.Uint32 // why this side closed, as Manager.ending has it; 0 while it has not
+
+	// Guarded by the index, which has the sessions whose users are known.
+	next *Session
+	prev *Session
 
 	mu     sync.Mutex
+	live   bool    // the index has it
+	gone   bool    // the connection has ended
+	warned bool    // that the token runs out
 	places []place // by the room's name
 }
+
+// Via says how a session is connected.
+type Via uint8
+
+// The ways.
+const (
+	WebSocket Via = iota
+	EventStream
+)
+
+// String returns the name that Info has.
+func (v Via) String() string { return [...]string{WebSocket: "websocket", EventStream: "sse"}[v] }
 
 // device is what the client says of itself.
 type device struct{ kind, os string }
@@ -71,41 +91,80 @@ func (s *Session) Open(c Conn) {
 	now := s.manager.Now()
 	s.conn = c
 	s.connectedAt = now.UnixMilli()
-	_, _ = rand.Read(s.id[:]) // never fails: crypto/rand ends the process instead
 	s.manager.meters.sessions.Inc()
-	if s.identity == nil {
-		c.SetDeadline(now.Add(s.manager.Limits.AuthTimeout))
+	if id := s.identity.Load(); id != nil {
+		s.welcome(id, nil)
 		return
 	}
-	c.SetDeadline(s.identity.Expires)
-	s.sendSession(nil)
-	s.manager.Hub.Connect(s)
+	c.SetDeadline(now.Add(s.manager.Limits.AuthTimeout))
 }
 
-// Closed ends the session: the connection is gone.
-func (s *Session) Closed() {
-	s.manager.meters.sessions.Dec()
-	if s.identity != nil {
-		s.manager.Hub.Disconnect(s)
+// identify makes the session the user's, once.
+func (s *Session) identify(id *auth.Identity) {
+	s.id = s.manager.index.newID(id.UserID)
+	s.identity.Store(id)
+}
+
+// welcome makes the session known as the user's and answers with it.
+func (s *Session) welcome(id *auth.Identity, reply []byte) {
+	if !s.appear(id) {
+		return
 	}
+	s.setDeadline(id)
+	if s.via == WebSocket {
+		s.sendSession(id, reply)
+	}
+}
+
+// appear makes the session one that is found by its user, from then until
+// Closed. It reports false where the connection has ended already.
+//
+// A token that was revoked after it was verified, and before the session could
+// be found, ends it here: whoever revokes says so first and looks for sessions
+// then.
+func (s *Session) appear(id *auth.Identity) bool {
 	s.mu.Lock()
-	places := s.places
+	if s.gone {
+		s.mu.Unlock()
+		return false
+	}
+	s.live = true
+	s.manager.index.add(s)
+	if s.via == WebSocket {
+		s.manager.Hub.Connect(s)
+	}
+	s.mu.Unlock()
+	return !s.closeRevoked(id)
+}
+
+// closeRevoked ends the session where its token has been revoked.
+func (s *Session) closeRevoked(id *auth.Identity) bool {
+	if s.manager.Revoked == nil || !s.manager.Revoked(id) {
+		return false
+	}
+	s.Close(proto.ErrRevoked.New())
+	return true
+}
+
+// Closed ends the session: the connection is gone. The reason is what the
+// connection knows of it, "" for nothing; where the session itself closed it,
+// its own reason counts.
+func (s *Session) Closed(reason string) {
+	s.manager.meters.sessions.Dec()
+	s.mu.Lock()
+	s.gone = true
+	places, live := s.places, s.live
 	s.places = nil
+	if live {
+		s.manager.index.remove(s)
+		if s.via == WebSocket {
+			s.manager.Hub.Disconnect(s)
+		}
+	}
 	s.mu.Unlock()
 	for _, p := range places {
 		s.manager.Hub.Drop(p.ms, p.ns)
 	}
-}
-
-// Expired ends a session that did not authenticate in time, or whose token has
-// ended.
-func (s *Session) Expired() {
-	if s.identity == nil {
-		s.Close(proto.ErrAuthTimeout.With("no valid auth within %v", s.manager.Limits.AuthTimeout))
-	} else {
-		s.Close(proto.ErrTokenExpired.New())
-	}
-	s.over = true
 }
 
 // Drained lets the rooms go on that the full outbox had kept waiting.
@@ -123,18 +182,48 @@ func (s *Session) Drained() {
 }
 
 // UserID names the user; "" until authenticated.
-func (s *Session) UserID() string { return s.userID }
+func (s *Session) UserID() string {
+	if id := s.identity.Load(); id != nil {
+		return id.UserID
+	}
+	return ""
+}
 
 // Codec is the connection's codec.
-func (s *Session) Codec() proto.Codec { return s.codec }
+func (s *Session) Codec() proto.Codec { return s.manager.Codecs[s.codec] }
 
 // Deliver queues room frames; see Conn.
 func (s *Session) Deliver(frames []byte) bool { return s.conn.Deliver(frames) }
 
 // Close tells the client why and ends the connection with the error's code.
-func (s *Session) Close(err *proto.Error) {
-	s.Send(&proto.Event{Type: proto.EvError, Err: err})
-	s.conn.Close(err.Code.Close, err.Name)
+// The first reason counts.
+func (s *Session) Close(err *proto.Error) { s.end(&proto.Event{Type: proto.EvError, Err: err}) }
+
+// end sends an error and ends the connection with its code, unless that was done
+// before.
+func (s *Session) end(ev *proto.Event) {
+	if !s.ended.CompareAndSwap(0, s.manager.ending[ev.Err.Code]) {
+		return
+	}
+	s.Send(ev)
+	s.conn.Close(closeCode(ev.Err.Code), ev.Err.Name)
+}
+
+// over reports that this side has closed: what still arrives is not looked at.
+func (s *Session) over() bool { return s.ended.Load() != 0 }
+
+// closeCode is the code with which a connection ends for an error, which need
+// not be one that always ends it.
+func closeCode(c *proto.Code) proto.CloseCode {
+	const policyViolation, tryAgainLater = 1008, 1013
+	switch {
+	case c.Close != 0:
+		return c.Close
+	case c.Retry:
+		return tryAgainLater
+	default:
+		return policyViolation
+	}
 }
 
 // frames lends buffers for encoding.
@@ -145,8 +234,12 @@ func (s *Session) Send(ev *proto.Event) {
 	if ev.Type == proto.EvError {
 		s.manager.meters.errors[ev.Err.Code].Inc()
 	}
+	if c, ok := s.conn.(*call); ok {
+		c.answer(ev)
+		return
+	}
 	buf := frames.Get().(*[]byte)
-	*buf = proto.AppendEventFrame((*buf)[:0], s.codec, ev)
+	*buf = proto.AppendEventFrame((*buf)[:0], s.Codec(), ev)
 	s.conn.Reply(*buf)
 	const kept = 64 << 10 // bytes; larger buffers are not kept
 	if cap(*buf) <= kept {
@@ -173,19 +266,13 @@ func (s *Session) findLocked(name string) (int, bool) {
 	})
 }
 
-// admit makes the session the user's.
-func (s *Session) admit(id *auth.Identity) {
-	s.identity = id
-	s.userID = id.UserID
-}
-
-func (s *Session) sendSession(id []byte) {
+func (s *Session) sendSession(id *auth.Identity, reply []byte) {
 	info := &proto.SessionInfo{
-		SessionID: base64.RawURLEncoding.EncodeToString(s.id[:]), UserID: s.userID, ConnectedAt: s.connectedAt,
+		SessionID: s.ID(), UserID: id.UserID, ConnectedAt: s.connectedAt,
 		Status: "online", Heartbeat: s.manager.Heartbeat, Limits: &s.manager.Limits,
 	}
-	if s.device != nil {
-		info.DeviceType, info.DeviceOS = s.device.kind, s.device.os
+	if d := s.device.Load(); d != nil {
+		info.DeviceType, info.DeviceOS = d.kind, d.os
 	}
-	s.Send(&proto.Event{Type: proto.EvSession, ID: id, Session: info})
+	s.Send(&proto.Event{Type: proto.EvSession, ID: reply, Session: info})
 }

@@ -36,6 +36,13 @@ func (c *conn) Close(code proto.CloseCode, _ string) {
 	}
 }
 
+// elapse lets the time come that the session waits for.
+func (c *conn) elapse(s *Session) {
+	time.Sleep(time.Until(c.deadline))
+	c.deadline = time.Time{}
+	s.Expired()
+}
+
 func (c *conn) take(b []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -201,7 +208,7 @@ func TestAClientAuthenticatesInTime(t *testing.T) {
 		if session["userId"] != "ana" || session["deviceInfo"].(map[string]any)["type"] != "web" {
 			t.Errorf("%v", session)
 		}
-		if got := time.Until(c.deadline); got > time.Minute || got < 50*time.Second {
+		if got := time.Until(c.deadline); got != 45*time.Second {
 			t.Errorf("the token's deadline is in %v", got)
 		}
 		say(s, `{"type":"auth","id":"3","token":%q}`, f.token("bob", time.Minute))
@@ -210,7 +217,11 @@ func TestAClientAuthenticatesInTime(t *testing.T) {
 		if again := c.await(t, "session"); again["sessionId"] != session["sessionId"] {
 			t.Errorf("a fresh token made another session")
 		}
-		s.Expired()
+		c.elapse(s)
+		if warning := c.await(t, "token_expiring"); warning["expiresAt"] != float64(time.Now().Add(time.Minute).UnixMilli()) {
+			t.Errorf("%v at %d", warning, time.Now().UnixMilli())
+		}
+		c.elapse(s)
 		c.refused(t, "", "token_expired")
 		if c.closed != 4402 {
 			t.Errorf("closed with %d", c.closed)
@@ -222,7 +233,7 @@ func TestAClientAuthenticatesInTime(t *testing.T) {
 		}
 
 		s, c = f.open(Handshake{})
-		s.Expired()
+		c.elapse(s)
 		c.refused(t, "", "auth_timeout")
 		s, c = f.open(Handshake{})
 		say(s, `{"type":"auth","token":"x"}`)
@@ -230,7 +241,7 @@ func TestAClientAuthenticatesInTime(t *testing.T) {
 		if c.closed != 4401 {
 			t.Errorf("closed with %d", c.closed)
 		}
-		s.Closed()
+		s.Closed("")
 	})
 }
 
@@ -295,7 +306,7 @@ func TestPipelinedJoinsAndLeavesKeepTheirOrder(t *testing.T) {
 		if n := c.await(t, "joined")["members"]; n != 1.0 {
 			t.Errorf("%v members", n)
 		}
-		s.Closed()
+		s.Closed("")
 		other, d := f.user("bob")
 		say(other, `{"type":"join","room":"r"}`)
 		if n := d.await(t, "joined")["members"]; n != 2.0 {

@@ -54,7 +54,9 @@ func (h sockets) Upgrade(r *netio.Request) (netio.Accept, *proto.Error) {
 	if r.Path == echoPath {
 		return netio.Accept{MaxMessage: h.limits.EchoMessage, MaxReplies: 2 * h.limits.EchoMessage, State: echoState{}}, nil
 	}
-	s, protocol, err := h.sessions.Accept(session.Handshake{Query: r.Query, Authorization: r.Authorization, Protocols: r.Protocols})
+	s, protocol, err := h.sessions.Accept(session.Handshake{
+		Query: r.Query, Authorization: r.Authorization, Protocols: r.Protocols, Address: r.Address,
+	})
 	if err != nil {
 		return netio.Accept{}, err
 	}
@@ -92,8 +94,8 @@ func (sockets) Expired(c *netio.Conn) {
 }
 
 // Closed implements netio.Handler.
-func (sockets) Closed(c *netio.Conn, _ netio.CloseCause) {
+func (sockets) Closed(c *netio.Conn, cause netio.CloseCause) {
 	if s, ok := c.State().(*session.Session); ok {
-		s.Closed()
+		s.Closed(cause.String())
 	}
 }

@@ -173,7 +173,7 @@ func (w *world) cut(c *client) {
 
 func (c *client) hangUp() {
 	if c.session != nil {
-		c.session.Closed()
+		c.session.Closed("")
 		c.session, c.conn = nil, nil
 	}
 }

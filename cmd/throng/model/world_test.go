@@ -285,7 +285,7 @@ func (w *world) ephemeral(user, room, command string) event {
 	synctest.Wait()
 	s.Message(text, fmt.Appendf(nil, `{"type":"leave","room":%q}`, room))
 	synctest.Wait()
-	s.Closed()
+	s.Closed("")
 	synctest.Wait()
 	for _, e := range c.look() {
 		if e.ID == "audit" {
