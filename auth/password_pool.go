@@ -1,0 +1,154 @@
+package auth
+
+import (
+	"context"
+	"math"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/thronghq/throng/proto"
+)
+
+// hasher hashes passwords: as many at once as it has workers, which bounds the
+// cores and the memory that logins take, whatever comes in. The others wait in a
+// bounded queue, first come, first served; past its bound they are refused.
+type hasher struct {
+	// Static after newHasher.
+	params Argon2
+	dummy  passwordHash
+	tele   *accountsTelemetry
+	jobs   chan *hashJob
+
+	running atomic.Int64
+	hashed  atomic.Int64  // since the start
+	average atomic.Uint64 // seconds of one hash, lately, as math.Float64bits
+	ended   atomic.Bool   // what still waits is refused
+	workers sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool // jobs is closed
+}
+
+// hashJob is one hash on its way. Its results are read after done.
+type hashJob struct {
+	ctx    context.Context
+	queued time.Time
+	work   func() // the hash
+
+	done    chan struct{}
+	skipped bool
+}
+
+// defaultHashes is one worker for every two cores.
+func defaultHashes() int { return max(1, runtime.NumCPU()/2) }
+
+func newHasher(params Argon2, workers, queue int, tele *accountsTelemetry) *hasher {
+	h := &hasher{params: params, dummy: dummyHash(params), tele: tele, jobs: make(chan *hashJob, queue)}
+	for range workers {
+		h.workers.Go(h.run)
+	}
+	return h
+}
+
+// close ends the workers. Nothing is hashed any more.
+func (h *hasher) close() {
+	h.mu.Lock()
+	if !h.closed {
+		h.closed = true
+		h.ended.Store(true)
+		close(h.jobs)
+	}
+	h.mu.Unlock()
+	h.workers.Wait()
+}
+
+// run hashes until the queue is closed.
+func (h *hasher) run() {
+	for job := range h.jobs {
+		if job.skipped = h.ended.Load() || job.ctx.Err() != nil; !job.skipped {
+			h.tele.hashWaitSecond.UpdateDuration(job.queued)
+			h.running.Add(1)
+			began := time.Now()
+			job.work()
+			h.note(time.Since(began))
+			h.running.Add(-1)
+		}
+		close(job.done)
+	}
+}
+
+// note counts a hash and what it took.
+func (h *hasher) note(took time.Duration) {
+	h.hashed.Add(1)
+	h.tele.hashSeconds.Update(took.Seconds())
+	average := math.Float64frombits(h.average.Load())
+	if average == 0 {
+		average = took.Seconds()
+	}
+	h.average.Store(math.Float64bits(average + (took.Seconds()-average)/8))
+}
+
+// do queues work and waits for its end. After an error the work may still run:
+// what it writes must not be read.
+func (h *hasher) do(ctx context.Context, work func()) *proto.Error {
+	job := &hashJob{ctx: ctx, queued: time.Now(), work: work, done: make(chan struct{})}
+	if err := h.submit(job); err != nil {
+		return err
+	}
+	select {
+	case <-job.done:
+	case <-ctx.Done():
+		return h.overloaded()
+	}
+	if job.skipped {
+		return h.overloaded()
+	}
+	return nil
+}
+
+func (h *hasher) submit(job *hashJob) *proto.Error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return proto.ErrShuttingDown.New()
+	}
+	select {
+	case h.jobs <- job:
+		return nil
+	default:
+		h.tele.hashesRefused.Inc()
+		return h.overloaded()
+	}
+}
+
+// overloaded asks for a retry when what waits now should be done.
+func (h *hasher) overloaded() *proto.Error {
+	wait := time.Duration(math.Float64frombits(h.average.Load()) * float64(len(h.jobs)) * float64(time.Second))
+	return proto.ErrOverloaded.After(max(wait, time.Second).Round(time.Second))
+}
+
+// hash returns a new hash of the password, as a PHC string.
+func (h *hasher) hash(ctx context.Context, password []byte) (string, *proto.Error) {
+	var made passwordHash
+	err := h.do(ctx, func() { made = newPasswordHash(h.params, password) })
+	if err != nil {
+		return "", err
+	}
+	return made.String(), nil
+}
+
+// check reports whether the password has the stored hash. A nil hash, of a user
+// who does not exist, costs the same as one of today's parameters.
+func (h *hasher) check(ctx context.Context, stored *passwordHash, password []byte) (matches bool, err *proto.Error) {
+	known := stored != nil
+	if !known {
+		stored = &h.dummy
+	}
+	var equal bool
+	if err := h.do(ctx, func() { equal = stored.matches(password) }); err != nil {
+		return false, err
+	}
+	return equal && known, nil
+}
