@@ -5,25 +5,51 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/golang-jwt/jwt/v5"
 )
+
+// KeySetOptions says where the server's own keys are.
+type KeySetOptions struct {
+	// Secret is an HS256 key without a kid, which the set keeps; nil for none.
+	Secret []byte
+
+	// File is a JWK Set (RFC 7517), which may change at any time; "" for
+	// none. Each key has a kid and an alg.
+	File string
+
+	// SigningKey is the kid of the key in the file that signs. Without it,
+	// the first one that can signs, and where there is none, the secret.
+	SigningKey string
+
+	Logger  *slog.Logger // nil for none
+	Metrics *metrics.Set // nil for none
+}
 
 // KeySet is the server's own keys. It is safe for concurrent use; a change of
 // its keys is seen by the next token.
 type KeySet struct {
 	ring atomic.Pointer[keyring]
+
+	file  *keyFile // nil for none
+	stop  chan struct{}
+	ended sync.WaitGroup
 }
 
 // NewKeySet returns a set of HS256 secrets, which it keeps and which do not
-// change. The first of them signs. Empty ones are left out.
+// change. The first of them signs. Empty ones are left out: they would accept
+// what anyone signs. There is nothing to close.
 func NewKeySet(secrets ...[]byte) *KeySet {
 	r := &keyring{}
 	for _, secret := range secrets {
-		if k, err := secretKey(secret); err == nil {
-			r.keys = append(r.keys, k)
+		if len(secret) > 0 {
+			r.keys = append(r.keys, secretKey(secret))
 		}
 	}
 	if len(r.keys) > 0 {
@@ -32,6 +58,64 @@ func NewKeySet(secrets ...[]byte) *KeySet {
 	k := &KeySet{}
 	k.ring.Store(r)
 	return k
+}
+
+// OpenKeySet reads the keys, and reads the file again within a second or two of
+// a change, until Close. A file that is broken at first is an error; later it
+// is logged and counted, and the keys that were there stay in force.
+func OpenKeySet(o KeySetOptions) (*KeySet, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = metrics.NewSet()
+	}
+	k := &KeySet{stop: make(chan struct{})}
+	r, err := newKeyring(o.Secret, nil, "")
+	if o.File != "" {
+		k.file = newKeyFile(o)
+		r, err = k.file.load()
+	}
+	if err != nil {
+		return nil, err
+	}
+	k.ring.Store(r)
+	o.Metrics.NewGauge("throng_auth_keys", func() float64 { return float64(len(k.ring.Load().keys)) })
+	if k.file != nil {
+		k.ended.Go(func() { k.file.watch(k.stop, k.ring.Store) })
+	}
+	return k, nil
+}
+
+// Close ends the watch over the file. The keys stay.
+func (k *KeySet) Close() {
+	if k.file != nil {
+		close(k.stop)
+		k.ended.Wait()
+	}
+}
+
+// newKeyring puts the secret behind the keys of the file and finds the one that
+// signs.
+func newKeyring(secret []byte, keys []key, signing string) (*keyring, error) {
+	r := &keyring{keys: keys}
+	if len(secret) > 0 {
+		r.keys = append(slices.Clip(keys), secretKey(secret))
+	}
+	signs := func(k key) bool { return k.private != nil }
+	if signing != "" {
+		signs = func(k key) bool { return k.id == signing }
+	}
+	at := slices.IndexFunc(r.keys, signs)
+	switch {
+	case at >= 0 && r.keys[at].private != nil:
+		r.signer = &r.keys[at]
+	case at >= 0:
+		return nil, fmt.Errorf("the key %q, which auth.signing_key names, cannot sign", signing)
+	case signing != "":
+		return nil, fmt.Errorf("there is no key %q, which auth.signing_key names", signing)
+	}
+	return r, nil
 }
 
 // AccessClaims is what an access token says.

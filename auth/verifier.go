@@ -27,6 +27,7 @@ const DefaultMaxBytes = 4 << 10
 // everything.
 type VerifierOptions struct {
 	Keys     *KeySet       // of the server's own tokens, which may change at any time; nil for none
+	Issuers  []*Issuer     // other servers; each has an iss of its own
 	Issuer   string        // what own tokens must have as iss; "": anything
 	Audience []string      // one of which own tokens must name as aud; nil: anything
 	Leeway   time.Duration // how far clocks may differ; negative for DefaultLeeway
@@ -45,13 +46,14 @@ type VerifierOptions struct {
 	Metrics *metrics.Set     // nil for none
 }
 
-// Verifier checks what clients show: tokens of the server's own keys, and API
-// keys. It is safe for concurrent use, takes no lock and never blocks: it is
+// Verifier checks what clients show: tokens of the server's own keys and of
+// other issuers, and API keys. It is safe for concurrent use, takes no lock and never blocks: it is
 // called on pollers.
 type Verifier struct {
 	VerifierOptions
-	parser *jwt.Parser
-	meters verifierMeters
+	parser  *jwt.Parser
+	issuers map[string]*Issuer // by iss
+	meters  verifierMeters
 }
 
 // verifierMeters counts what was shown, by result.
@@ -77,8 +79,13 @@ func NewVerifier(o VerifierOptions) *Verifier {
 	counter := func(result string) *metrics.Counter {
 		return o.Metrics.GetOrCreateCounter(`throng_auth_verifications_total{result="` + result + `"}`)
 	}
+	issuers := make(map[string]*Issuer)
+	for _, i := range o.Issuers {
+		issuers[i.options.Issuer] = i
+	}
 	return &Verifier{
 		VerifierOptions: o,
+		issuers:         issuers,
 		parser: jwt.NewParser(
 			jwt.WithValidMethods(algorithms),
 			jwt.WithStrictDecoding(),
@@ -92,11 +99,15 @@ func NewVerifier(o VerifierOptions) *Verifier {
 // returns.
 //
 // An API key is what APIKeys says. Everything else must be a compact JWS (RFC
-// 7515) that a key of the set has signed with that key's own algorithm; sub is
-// the user's id; iss and aud are held to the options, exp, nbf and iat to the
-// clock where they are present; sid and jti name the login session and the
-// token, admin makes an administrator, and rooms, a list of Rule, says what the
-// user may do.
+// 7515). Its iss alone decides whose keys count: those of the issuer that it
+// names or, where none of the options has it, the server's own. One of them
+// must have signed it with the algorithm that the key is for.
+//
+// In the server's own tokens, sub is the user's id; iss and aud are held to the
+// options, exp, nbf and iat to the clock where they are present; sid and jti
+// name the login session and the token, admin makes an administrator, and
+// rooms, a list of Rule, says what the user may do. What other issuers may say
+// stands at IssuerOptions.
 //
 // The error is ErrTokenExpired, ErrRevoked, ErrUnavailable or ErrInvalidToken,
 // or what APIKeys answers, and says what was wrong, but holds nothing of the
@@ -137,15 +148,17 @@ func (v *Verifier) identify(token []byte) (*Identity, *proto.Error) {
 		return v.APIKeys(token)
 	}
 	a := attempt{verifier: v}
-	if _, err := v.parser.ParseWithClaims(string(token), &a.claims, a.keys); err != nil {
+	parsed, err := v.parser.ParseWithClaims(string(token), &a.claims, a.keys)
+	if err != nil {
 		return nil, refusal(err)
 	}
-	return a.admit()
+	return a.admit(parsed)
 }
 
 // attempt is one token that is being verified.
 type attempt struct {
 	verifier *Verifier
+	issuer   *Issuer // nil for the server's own tokens
 	claims   claims
 }
 
@@ -159,32 +172,46 @@ func (a *attempt) keys(token *jwt.Token) (any, error) {
 	if err != nil {
 		return nil, refused("its kid is not a text, or empty")
 	}
-	return a.verifier.Keys.ring.Load().find(kid, token.Method.Alg())
+	v, alg := a.verifier, token.Method.Alg()
+	if a.issuer = v.issuers[a.claims.Issuer]; a.issuer != nil {
+		return a.issuer.find(kid, alg, v.Now(), a.claims.IssuedAt.Time)
+	}
+	return v.Keys.ring.Load().find(kid, alg)
 }
 
 // admit turns the claims, whose signature is good, into an identity.
-func (a *attempt) admit() (*Identity, *proto.Error) {
+func (a *attempt) admit(token *jwt.Token) (*Identity, *proto.Error) {
 	c, v := &a.claims, a.verifier
-	if v.Issuer != "" && c.Issuer != v.Issuer {
+	issuer, audience := v.Issuer, v.Audience
+	if a.issuer != nil {
+		issuer, audience = a.issuer.options.Issuer, a.issuer.options.Audience
+	}
+	if issuer != "" && c.Issuer != issuer {
 		return nil, refused("its issuer (iss) is not the one that this server asks for")
 	}
-	if !names(c.Audience, v.Audience) {
+	if !names(c.Audience, audience) {
 		return nil, refused("it is not made for this server (aud)")
 	}
 	if err := c.checkTimes(v.Now(), v.Leeway); err != nil {
 		return nil, err
 	}
-	if bad := CheckUserID("sub", c.Subject); bad != nil {
-		return nil, proto.ErrInvalidToken.With("%s", bad.Text())
-	}
 	if err := CheckRules(c.Rooms.rules); err != nil {
 		return nil, refused(err.Error())
 	}
-	return &Identity{
+	id := &Identity{
 		UserID: c.Subject, Expires: c.Expires.Time, IssuedAt: c.IssuedAt.Time,
 		Session: c.Session, TokenID: c.TokenID, Issuer: c.Issuer, Admin: c.Admin,
 		restricted: c.Rooms.present, rules: c.Rooms.rules,
-	}, nil
+	}
+	if a.issuer != nil {
+		if err := a.issuer.adopt(id, token); err != nil {
+			return nil, err
+		}
+	}
+	if bad := CheckUserID("sub", id.UserID); bad != nil {
+		return nil, proto.ErrInvalidToken.With("%s", bad.Text())
+	}
+	return id, nil
 }
 
 // names reports whether the claim names one of those that are asked for, or
