@@ -91,7 +91,6 @@ type AccountsOptions struct {
 	// The throttle of logins, see throttle. Zero is off.
 	LoginRate   proto.Rate // failed logins to one account from one address
 	AddressRate proto.Rate // logins and registrations from one address
-	AccountRate proto.Rate // failed logins to one account
 
 	// OnRevoke is called when something was revoked, and that is durable, from
 	// the goroutine that did it. nil: nobody is told.
@@ -199,7 +198,7 @@ func NewAccounts(o AccountsOptions) (*Accounts, error) {
 	}
 	a.tele = newAccountsTelemetry(o.Metrics)
 	a.hasher = newHasher(o.Argon2, o.Hashes, o.QueuedHashes, a.tele)
-	a.throttle = newThrottle(o.LoginRate, o.AddressRate, o.AccountRate, o.Now, a.tele)
+	a.throttle = newThrottle(o.LoginRate, o.AddressRate, o.Now, a.tele)
 	a.tele.exportGauges(a)
 	a.workers.Go(a.housekeep)
 	return a, nil

@@ -16,9 +16,9 @@ import (
 //     who guesses is stopped, and the account's owner, elsewhere, is not.
 //   - address: logins and registrations from one address, failed or not. An IPv6
 //     address counts as its /64, which is what one customer has.
-//   - account: failed logins to one account from anywhere. It is far wider than
-//     the pair's, so that it takes hundreds of addresses to lock an owner out,
-//     and that only for as long as they go on.
+//   - account: failed logins to one account from anywhere, accountShare times
+//     what the pair has, so that it takes that many addresses to lock an owner
+//     out, and that only for as long as they go on.
 //
 // A login pays before its password is looked at, so that many at once find no
 // gap; one that succeeds is given back what it paid for failing.
@@ -31,11 +31,14 @@ type throttle struct {
 // bucket has had most time to fill.
 const maxBuckets = 1 << 16
 
-func newThrottle(pair, address, account proto.Rate, now func() time.Time, tele *accountsTelemetry) *throttle {
+// accountShare is how many addresses' failed logins one account bears.
+const accountShare = 100
+
+func newThrottle(pair, address proto.Rate, now func() time.Time, tele *accountsTelemetry) *throttle {
 	t := &throttle{tele: tele}
 	t.pair.init(pair, now)
 	t.address.init(address, now)
-	t.account.init(account, now)
+	t.account.init(proto.Rate{PerSecond: accountShare * pair.PerSecond, Burst: accountShare * pair.Burst}, now)
 	return t
 }
 
