@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -43,15 +44,22 @@ func (c *claims) UnmarshalJSON(data []byte) error { return json.Unmarshal(data, 
 func (c *claims) MarshalJSON() ([]byte, error) { return json.Marshal((*plainClaims)(c)) }
 
 // date is a time in seconds since 1970, with fractions (RFC 7519's
-// NumericDate). The zero date is none at all.
+// NumericDate), of which milliseconds are kept: what is issued in the second of
+// a revocation is told from what was before it. The zero date is none at all.
 type date struct{ time.Time }
 
 // lastSecond is the end of the year 9999: what lies beyond is a mistake, and
 // would overflow a duration.
 const lastSecond = 253402300799
 
-// MarshalJSON writes whole seconds.
-func (d date) MarshalJSON() ([]byte, error) { return json.Marshal(d.Unix()) }
+// MarshalJSON writes a number, whole where the time is.
+func (d date) MarshalJSON() ([]byte, error) {
+	ms := d.UnixMilli()
+	if ms%1000 == 0 {
+		return strconv.AppendInt(nil, ms/1000, 10), nil
+	}
+	return fmt.Appendf(nil, "%d.%03d", ms/1000, ms%1000), nil
+}
 
 // UnmarshalJSON reads a number between 0 and the end of the year 9999.
 func (d *date) UnmarshalJSON(data []byte) error {
@@ -65,8 +73,7 @@ func (d *date) UnmarshalJSON(data []byte) error {
 	if !(seconds >= 0 && seconds <= lastSecond) {
 		return errors.New("the time is out of range")
 	}
-	whole, fraction := math.Modf(seconds)
-	d.Time = time.Unix(int64(whole), int64(fraction*1e9))
+	d.Time = time.UnixMilli(int64(math.Round(seconds * 1000)))
 	return nil
 }
 

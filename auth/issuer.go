@@ -274,7 +274,7 @@ func (i *Issuer) adopt(id *Identity, token *jwt.Token) *proto.Error {
 	if id.Expires.IsZero() {
 		return refused("it does not say when it ends (exp)")
 	}
-	if claim := i.options.UserClaim; claim != "" {
+	if claim := i.options.UserClaim; claim != "" && claim != "sub" {
 		id.UserID = textClaim(token, claim)
 	}
 	if id.UserID == "" { // a prefix must not hide it

@@ -41,6 +41,7 @@ func commands() []command {
 	return []command{
 		{"serve", "serve connections until SIGTERM or SIGINT (the default)", runServe},
 		{"token", "print a token for a user", runToken},
+		{"key", "make, list, retire and remove the keys that sign tokens", runKey},
 		{"config", "check the configuration, or print all of it", runConfig},
 		{"bench", "load a server and measure it", runBench},
 		{"version", "print the version", runVersion},

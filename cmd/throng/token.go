@@ -20,6 +20,7 @@ func runToken(args []string, o outside) int {
 	user := set.String("user", "", "")
 	ttl := set.Duration("ttl", defaultTTL, "")
 	allow := set.StringArray("allow", nil, "")
+	admin := set.Bool("admin", false, "")
 	cfg, code, ok := loadConfig(set, args, o, tokenUsage())
 	if !ok {
 		return code
@@ -31,11 +32,7 @@ func runToken(args []string, o outside) int {
 	if err != nil {
 		return usageError(o, "token", err)
 	}
-	secret, err := existingSecret(cfg)
-	if err != nil {
-		return failure(o, err)
-	}
-	token, err := auth.Sign(secret, *user, *ttl, auth.SignOptions{Rooms: rules})
+	token, err := signToken(cfg, auth.AccessClaims{UserID: *user, Admin: *admin, Rooms: rules, TTL: *ttl})
 	if err != nil {
 		return failure(o, err)
 	}
@@ -43,11 +40,28 @@ func runToken(args []string, o outside) int {
 	return exitOK
 }
 
-func tokenUsage() string {
-	return fmt.Sprintf(`Usage: throng token --user ID [--ttl DURATION] [--allow ROOMS=RIGHTS]... [FLAGS]
+// signToken signs with the key that the server would sign with.
+func signToken(cfg *config.Config, claims auth.AccessClaims) (string, error) {
+	secret, err := existingSecret(cfg)
+	if err != nil {
+		return "", err
+	}
+	keys, err := auth.OpenKeySet(auth.KeySetOptions{
+		Secret: secret, File: cfg.Auth.KeysFile, SigningKey: cfg.Auth.SigningKey,
+	})
+	if err != nil {
+		return "", err
+	}
+	defer keys.Close()
+	claims.Issuer, claims.Audience = cfg.Auth.Issuer, cfg.Auth.Audience
+	return keys.Sign(claims)
+}
 
-Prints a token for the user, signed with the secret that throng serve would use
-with the same flags, file and environment.
+func tokenUsage() string {
+	return fmt.Sprintf(`Usage: throng token --user ID [--ttl DURATION] [--allow ROOMS=RIGHTS]... [--admin] [FLAGS]
+
+Prints a token for the user, signed with the key or secret that throng serve
+would use with the same flags, file and environment.
 
   --user ID
         the user's id, 1 to %d bytes
@@ -55,9 +69,12 @@ with the same flags, file and environment.
         how long the token is good for
   --allow ROOMS=RIGHTS
         restricts the user: a room's name or a prefix with a star, and the
-        rights there (join, publish, read, create, dm), such as
-        "chat:*=join,publish,read"; may be repeated. Without it the user may do
-        everything
+        rights there (join, publish, read, members, create, dm, manage), such
+        as "chat:*=join,publish,read"; may be repeated. Without it the user has
+        the rights of the rooms' namespaces
+  --admin
+        makes the user an administrator, who has every right and administers
+        users, sessions and the server
 
 %s`, auth.MaxUserID, defaultTTL, config.Usage())
 }
@@ -85,14 +102,18 @@ func parseRules(texts []string) ([]auth.Rule, error) {
 }
 
 // existingSecret returns the configured secret or, without one, that of the
-// data directory, which the server makes when it first starts.
+// data directory, which the server makes when it first starts. Beside a keys
+// file there need be none.
 func existingSecret(cfg *config.Config) ([]byte, error) {
 	if secret := cfg.Auth.HS256.Bytes(); secret != nil {
 		return secret, nil
 	}
 	secret, err := auth.LoadSecret(cfg.DataDir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("no secret is configured and there is none at %s; start the server once, or say where its data lies with --data-dir or --config", filepath.Join(cfg.DataDir, auth.SecretFile))
+	switch {
+	case !errors.Is(err, fs.ErrNotExist):
+		return secret, err
+	case cfg.Auth.KeysFile != "":
+		return nil, nil
 	}
-	return secret, err
+	return nil, fmt.Errorf("no secret is configured and there is none at %s; start the server once, or say where its data lies with --data-dir or --config", filepath.Join(cfg.DataDir, auth.SecretFile))
 }

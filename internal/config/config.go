@@ -72,7 +72,8 @@ type Issuer struct {
 	JWKSURL    string
 	Audience   []string // any of which the tokens must name
 	Algorithms []string
-	UserPrefix string // before the tokens' sub
+	UserClaim  string // that names the user
+	UserPrefix string // before it
 	Refresh    time.Duration
 }
 

@@ -43,7 +43,7 @@ var groups = []group{
 }
 
 func newIssuer(name string) Issuer {
-	return Issuer{Name: name, Algorithms: slices.Clone(issuerAlgorithms), Refresh: 15 * time.Minute}
+	return Issuer{Name: name, UserClaim: "sub", Algorithms: slices.Clone(issuerAlgorithms), Refresh: 15 * time.Minute}
 }
 
 func newWebhook(name string) Webhook {

@@ -170,8 +170,9 @@ func issuerKeys(i *Issuer) []key {
 		{name: "jwks_url", value: stringValue{at: &i.JWKSURL}, help: "where its public keys are; required"},
 		{name: "audience", value: listValue{&i.Audience, "names", nil}, help: "its tokens must name one of these as aud; required, for tokens made for others must not do"},
 		{name: "algorithms", value: listValue{&i.Algorithms, "some of " + strings.Join(issuerAlgorithms, ", "), oneOf(issuerAlgorithms)}, help: "what its keys may sign with"},
-		{name: "user_prefix", value: stringValue{at: &i.UserPrefix}, help: "put before its tokens' sub to make a user's id, so that its users are not taken for others of the same name"},
-		{name: "refresh", value: durationValue{&i.Refresh, time.Second, day}, help: "how often its keys are fetched; and soon after a token with an unknown one"},
+		{name: "user_claim", value: stringValue{at: &i.UserClaim}, help: "the claim of its tokens that names the user; it must never name two users alike"},
+		{name: "user_prefix", value: stringValue{at: &i.UserPrefix}, help: "put before that to make a user's id, so that its users are not taken for others of the same name"},
+		{name: "refresh", value: durationValue{&i.Refresh, 10 * time.Second, day}, help: "how often its keys are fetched; and soon after a token with an unknown one"},
 	}
 }
 

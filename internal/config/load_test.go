@@ -197,7 +197,7 @@ allow_private = true
 `, nil, nil)
 	want := []config.Issuer{{
 		Name: "idp", Issuer: "https://id.example", JWKSURL: "https://id.example/keys", Audience: []string{"throng"},
-		Algorithms: []string{"RS256", "ES256", "EdDSA"}, UserPrefix: "idp|", Refresh: 15 * time.Minute,
+		Algorithms: []string{"RS256", "ES256", "EdDSA"}, UserClaim: "sub", UserPrefix: "idp|", Refresh: 15 * time.Minute,
 	}}
 	if !reflect.DeepEqual(c.Issuers, want) {
 		t.Errorf("issuers\n%+v, want\n%+v", c.Issuers, want)
