@@ -69,11 +69,11 @@ func (p proxies) client(own netip.AddrPort, forwarded []string) netip.AddrPort {
 func parseHop(s string) (netip.AddrPort, bool) {
 	both, err := netip.ParseAddrPort(s)
 	if err != nil {
-		inner, bracketed := strings.CutPrefix(s, "[")
+		bracketed := strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]")
 		if bracketed {
-			inner, bracketed = strings.CutSuffix(inner, "]")
+			s = s[1 : len(s)-1]
 		}
-		a, err := netip.ParseAddr(inner)
+		a, err := netip.ParseAddr(s)
 		if err != nil || bracketed && !a.Is6() {
 			return netip.AddrPort{}, false
 		}
