@@ -79,6 +79,9 @@ func (r *Room) mayBeCreated(by Actor, s *RoomSettings) *proto.Error {
 	if _, inbox := InboxOwner(r.name); inbox {
 		return proto.ErrForbidden.With("room %q is an inbox; it needs no creation", r.name)
 	}
+	if r.ended {
+		return overloadedBy("room %q is just being deleted", r.name)
+	}
 	if r.exists() {
 		return proto.ErrRoomExists.With("room %q exists already", r.name)
 	}
@@ -95,12 +98,17 @@ func (r *Room) exists() bool { return !r.fresh() || r.users.Load() > 0 }
 // and it leaves memory again.
 func (h *Hub) existing(name string, ns *proto.Namespace, do func(r *Room, err *proto.Error)) {
 	h.post(name, ns, func(r *Room, err *proto.Error) {
-		if err == nil && !r.exists() {
-			do(r, proto.ErrNotFound.With("nobody has created room %q", name))
+		switch {
+		case err != nil:
+			do(r, err)
+		case r.ended:
+			do(r, r.missing())
+		case !r.exists():
+			do(r, r.missing())
 			r.leave()
-			return
+		default:
+			do(r, nil)
 		}
-		do(r, err)
 	})
 }
 
@@ -165,6 +173,10 @@ func (h *Hub) ListMembers(name string, ns *proto.Namespace, cursor string, limit
 
 // expelAll puts everybody out of the room.
 func (r *Room) expelAll(code *proto.Code) {
+	for _, ms := range r.members {
+		ms.stopCursor()
+		ms.state = stateOut // it is not told how the others go
+	}
 	for len(r.members) > 0 {
 		r.expel(r.members[len(r.members)-1], code)
 	}

@@ -37,6 +37,8 @@ type cursor struct {
 	mu      sync.Mutex
 	stopped bool
 	acks    []waitingAck // of the member's own messages from next on
+
+	retracted []*proto.Event // deletions, of messages that it may have read already
 }
 
 // waitingAck is an ack that waits for its place in the author's stream. It
@@ -77,7 +79,7 @@ func (r *Room) follow(ms *Membership, at startAt, acks []waitingAck) {
 }
 
 // stopCursor ends the member's cursor, if it has one: when it returns, nothing
-// more is delivered through it. Acks that waited in it go out at once.
+// more is delivered through it. Acks and deletions that waited in it go out at once.
 func (ms *Membership) stopCursor() {
 	c := ms.cursor.Load()
 	if c == nil {
@@ -87,14 +89,18 @@ func (ms *Membership) stopCursor() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stopped = true
-	c.flushAcksLocked()
+	c.flushLocked()
 }
 
-func (c *cursor) flushAcksLocked() {
+func (c *cursor) flushLocked() {
 	for i := range c.acks {
 		c.ms.member.Send(c.acks[i].event())
 	}
 	c.acks = nil
+	for _, ev := range c.retracted {
+		c.ms.member.Send(ev)
+	}
+	c.retracted = nil
 }
 
 // expect takes an ack for its author, which is behind: it goes out when the
@@ -183,9 +189,11 @@ func (c *cursor) step(head uint64) (more, delivered bool) {
 	if c.stopped {
 		return false, false
 	}
+	k.frames = c.retractionsLocked(k.frames, k.at.next)
 	if len(k.frames) > 0 && !c.ms.member.Deliver(k.frames) {
 		return true, false
 	}
+	c.retracted = nil
 	c.startAt = k.at
 	c.acks = c.acks[k.acked:]
 	c.room.hub.meters.replayed.Add(k.messages)
@@ -282,13 +290,13 @@ func (c *cursor) meet(r *Room, _ *proto.Error) {
 			return
 		}
 	}
-	if c.ms.missed != 0 && !c.ms.member.Deliver(r.news(nil, c.ms)) {
+	if c.ms.missed != 0 && !c.ms.member.Deliver(c.takeRetractions(r.news(nil, c.ms))) {
 		if !c.park() {
 			r.hub.readers.submit(c)
 		}
 		return
 	}
-	c.ms.missed = 0
+	c.ms.missed, c.retracted = 0, nil // no step runs, and only this worker retracts
 	c.ms.stopCursor()
 	c.ms.state = stateLive
 }

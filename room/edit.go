@@ -14,9 +14,9 @@ type edit struct {
 // submitEdit gives an edit to the log. Where it returns an error, done is not
 // called.
 func (r *Room) submitEdit(e *edit) *proto.Error {
-	e.room, e.To, e.Origin = r, r.name, e
+	e.prepare(r)
 	if !r.beginAppend() {
-		return overloadedBy("room %q has just left memory", r.name)
+		return r.absent()
 	}
 	if err := r.stream.Append(&e.Publish); err != nil {
 		r.endAppend()
@@ -24,6 +24,11 @@ func (r *Room) submitEdit(e *edit) *proto.Error {
 	}
 	return nil
 }
+
+func (e *edit) prepare(r *Room) { e.room, e.Origin = r, e }
+
+// absent is the answer of a room that has left memory meanwhile.
+func (r *Room) absent() *proto.Error { return overloadedBy("room %q has just left memory", r.name) }
 
 // landed takes an edit that the log has given back.
 func (e *edit) landed(*Room, *proto.Error) {

@@ -24,8 +24,9 @@ const (
 // batch is one fan-out in the making. It belongs to a room and is used again.
 type batch struct {
 	pubs      []*outgoing
-	first     uint64 // the lowest offset in it, 0 when all are transient
-	notice    notice // what it tells of in place of messages
+	first     uint64       // the lowest offset in it, 0 when all are transient
+	notice    notice       // what it tells of in place of messages
+	deleted   *proto.Event // the deletion that it tells of, nil for none
 	encodings []encoding
 	authors   []author
 	listeners []Member // of an inbox, see Room.listeners
@@ -301,7 +302,7 @@ func (r *Room) deliverTo(b *batch, members []*Membership) {
 			runtime.Gosched()
 		}
 		if ms.state != stateLive {
-			ms.missed |= b.notice
+			b.miss(ms)
 			continue
 		}
 		if ms.author {
@@ -313,8 +314,8 @@ func (r *Room) deliverTo(b *batch, members []*Membership) {
 		switch {
 		case ms.member.Deliver(enc.frames):
 		case b.notice != 0:
-			ms.missed |= b.notice
 			r.fallBehind(ms, r.head.Load()+1, nil)
+			b.miss(ms)
 		default:
 			r.fallBehind(ms, b.first, nil)
 		}

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -42,6 +44,8 @@ type memoryRoom struct {
 	pending  []*proto.Publish
 	busy     bool
 	reads    int
+	lives    int // how often it was deleted
+	ended    bool
 }
 
 func newMemory() *memory {
@@ -62,7 +66,7 @@ func (l *memory) Room(name string, sink func([]*proto.Publish)) (Stream, error) 
 	if r.open {
 		return nil, fmt.Errorf("room %q is open twice", name)
 	}
-	r.open, r.sink = true, sink
+	r.open, r.sink, r.ended = true, sink, false
 	return r, nil
 }
 
@@ -81,11 +85,35 @@ func (l *memory) state() (refuse, fail *proto.Error, broken error) {
 func (r *memoryRoom) Head() proto.Head {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	h := proto.Head{Epoch: r.log.epoch, Offset: uint64(len(r.messages))}
+	h := proto.Head{Epoch: r.epochLocked(), Offset: uint64(len(r.messages))}
 	if n := len(r.messages); n > 0 {
 		h.Time = r.messages[n-1].Time
 	}
 	return h
+}
+
+func (r *memoryRoom) epochLocked() string {
+	if r.lives > 0 {
+		return fmt.Sprintf("%s.%d", r.log.epoch, r.lives)
+	}
+	return r.log.epoch
+}
+
+// editLocked does what a log does with an edit.
+func (r *memoryRoom) editLocked(p *proto.Publish) {
+	switch p.Edit {
+	case proto.EditDelete:
+		if p.Offset <= r.trimmed {
+			p.Err = proto.ErrNotFound.New()
+			return
+		}
+		r.messages[p.Offset-1] = p.Message
+	case proto.EditTrim:
+		r.trimmed = max(r.trimmed, p.Offset-1)
+	case proto.EditEnd:
+		r.messages, r.settings, r.trimmed, r.ended = nil, nil, 0, true
+		r.lives++
+	}
 }
 
 func (r *memoryRoom) Settings() []byte {
@@ -156,7 +184,13 @@ func (l *memory) commitPair(next pair, fail *proto.Error) {
 	id := proto.NewMsgID(at, uint64(at))
 	for i, r := range next.rooms {
 		p := next.pubs[i]
-		if p.Err = fail; fail == nil {
+		switch p.Err = fail; {
+		case fail != nil:
+		case p.Edit != proto.EditNone:
+			r.mu.Lock()
+			r.editLocked(p)
+			r.mu.Unlock()
+		default:
 			r.mu.Lock()
 			p.Offset, p.Time, p.ID = uint64(len(r.messages))+1, at, id
 			r.messages = append(r.messages, p.Message)
@@ -166,6 +200,28 @@ func (l *memory) commitPair(next pair, fail *proto.Error) {
 	for i, r := range next.rooms {
 		r.sink([]*proto.Publish{next.pubs[i]})
 	}
+}
+
+// Rooms lists what is stored.
+func (l *memory) Rooms(prefix, after string, limit int) (list []proto.StoredRoom, _ error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.broken != nil {
+		return nil, l.broken
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.rooms)) {
+		r := l.rooms[name]
+		r.mu.Lock()
+		if n := len(r.messages); strings.HasPrefix(name, prefix) && name > after && len(list) < limit && (n > 0 || r.settings != nil) {
+			s := proto.StoredRoom{Name: name, Offset: uint64(n), Settings: r.settings}
+			if n > 0 {
+				s.Time = r.messages[n-1].Time
+			}
+			list = append(list, s)
+		}
+		r.mu.Unlock()
+	}
+	return list, nil
 }
 
 func (l *memory) Receipt(room, user string) (uint64, error) {
@@ -202,10 +258,17 @@ func (r *memoryRoom) commit() {
 				p.Err = fail
 				continue
 			}
+			if r.ended {
+				p.Err = proto.ErrRoomClosed.New()
+				continue
+			}
 			if p.Settings != nil {
 				r.settings = p.Settings
 			}
-			if p.SettingsOnly {
+			if p.Edit != proto.EditNone {
+				r.editLocked(p)
+			}
+			if p.SettingsOnly || p.Edit != proto.EditNone {
 				continue
 			}
 			p.Offset = uint64(len(r.messages)) + 1
@@ -224,7 +287,7 @@ func (r *memoryRoom) commit() {
 func (r *memoryRoom) Covers(pos proto.Position) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return pos.Epoch == r.log.epoch && pos.Offset <= uint64(len(r.messages)) && pos.Offset >= r.trimmed
+	return pos.Epoch == r.epochLocked() && pos.Offset <= uint64(len(r.messages)) && pos.Offset >= r.trimmed
 }
 
 func (r *memoryRoom) Read(rg proto.Range, visit func(*proto.Message) bool) error {

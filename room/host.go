@@ -245,7 +245,7 @@ func (r *Room) store(s *Settings, done func(*proto.Error)) *proto.Error {
 		}
 		done(err)
 	}}
-	e.Settings, e.SettingsOnly, e.Durable = s.marshal(), true, true
+	e.To, e.Settings, e.SettingsOnly, e.Durable = r.name, s.marshal(), true, true
 	if err := r.submitEdit(e); err != nil {
 		return err
 	}

@@ -39,6 +39,7 @@ type keyEntry struct {
 	done    bool
 	msgID   proto.MsgID // once done
 	offset  uint64      // once done
+	deleted bool        // the message was, and its content cannot be compared
 	repeats []*outgoing // that wait for the first one
 	older   *keyEntry
 	newer   *keyEntry
@@ -63,7 +64,7 @@ func (r *Room) publishKeyed(o *outgoing) {
 		o.entry = t.addLocked(&keyEntry{id: id, sum: sum, time: now.UnixMicro()})
 		t.mu.Unlock()
 		r.append(o)
-	case e.sum != sum:
+	case e.sum != sum && !e.deleted:
 		t.mu.Unlock()
 		o.fail(proto.ErrKeyConflict.With("key %q was used with other content in room %q", o.Key, r.name))
 	case !e.done && len(e.repeats) >= repeatsWaiting:
@@ -241,6 +242,7 @@ func (j *keyLoad) run() {
 		if m.Key != "" {
 			found = append(found, &keyEntry{
 				id: keyID{m.From, m.To, m.Key}, sum: r.sum(m.Kind, m.Content), time: m.Time, done: true, msgID: m.ID, offset: m.Offset,
+				deleted: m.Kind == proto.KindDeleted,
 			})
 		}
 		return true

@@ -37,6 +37,7 @@ type memoryStream struct {
 	mu       sync.Mutex
 	head     proto.Head
 	settings []byte
+	ended    bool
 	one      [1]*proto.Publish
 }
 
@@ -58,7 +59,12 @@ func (s *memoryStream) Append(p *proto.Publish) *proto.Error {
 	if p.Settings != nil {
 		s.settings = p.Settings
 	}
-	if !p.SettingsOnly {
+	switch {
+	case s.ended:
+		p.Err = proto.ErrRoomClosed.New()
+	case p.Edit != proto.EditNone:
+		s.ended = p.Edit == proto.EditEnd // other edits are the ring's
+	case !p.SettingsOnly:
 		s.head.Offset++
 		s.head.Time = max(s.now().UnixMicro(), s.head.Time+1)
 		p.Offset, p.Time = s.head.Offset, s.head.Time
@@ -74,6 +80,9 @@ func (s *memoryStream) Append(p *proto.Publish) *proto.Error {
 func (MemoryLog) AppendPair(Stream, *proto.Publish, Stream, *proto.Publish) *proto.Error {
 	return proto.ErrStorage.New()
 }
+
+// Rooms knows of none: what lives in memory alone the hub lists.
+func (MemoryLog) Rooms(string, string, int) ([]proto.StoredRoom, error) { return nil, nil }
 
 // Receipt knows of none: a memory room's offsets end with it.
 func (MemoryLog) Receipt(string, string) (uint64, error) { return 0, nil }

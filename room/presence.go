@@ -135,6 +135,7 @@ type notice uint8
 const (
 	noticeMembers  notice = 1 << iota // who came and went
 	noticeSettings                    // the host, or maxUsers
+	noticeDeleted                     // deletions, which its cursor keeps
 )
 
 // tell sends a notice to all members but one.
@@ -144,7 +145,7 @@ func (r *Room) tell(ev *proto.Event, kind notice, except *Membership) {
 	}
 	b := batch{notice: kind}
 	for _, c := range r.codecs {
-		b.encodings = append(b.encodings, encoding{codec: c.codec, frames: proto.AppendEventFrame(nil, c.codec, ev)})
+		b.encodeEvent(c.codec, ev)
 	}
 	if except != nil {
 		except.author = true
@@ -198,7 +199,7 @@ func (r *Room) tick() {
 		p.dirty, p.counted = false, now
 		r.tell(r.countEvent(), noticeMembers, nil)
 	}
-	if !waiting && !p.dirty {
+	if !waiting && !p.dirty && !r.ended {
 		p.watched = false
 		r.hub.watchMu.Lock()
 		defer r.hub.watchMu.Unlock()

@@ -58,10 +58,7 @@ func (r *ring) push(m *proto.Message) {
 	}
 	size := messageCost + len(m.Content)
 	for r.n > 0 && (r.n >= r.limit || r.bytes+size > bound) {
-		r.bytes -= messageCost + len(r.at(0).Content)
-		r.slots[r.first] = nil
-		r.first = (r.first + 1) % len(r.slots)
-		r.n--
+		r.dropLocked()
 	}
 	if r.n == len(r.slots) {
 		grown := make([]*proto.Message, min(max(4, 2*r.n), r.limit))
@@ -73,6 +70,25 @@ func (r *ring) push(m *proto.Message) {
 	r.slots[(r.first+r.n)%len(r.slots)] = m
 	r.n++
 	r.bytes += size
+	r.budget.used.Add(int64(r.bytes - before))
+}
+
+// dropLocked drops the oldest message. The caller counts the bytes.
+func (r *ring) dropLocked() {
+	r.bytes -= messageCost + len(r.at(0).Content)
+	r.slots[r.first] = nil
+	r.first = (r.first + 1) % len(r.slots)
+	r.n--
+}
+
+// trim drops the messages below an offset.
+func (r *ring) trim(floor uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := r.bytes
+	for r.n > 0 && r.at(0).Offset < floor {
+		r.dropLocked()
+	}
 	r.budget.used.Add(int64(r.bytes - before))
 }
 

@@ -38,13 +38,15 @@ type Room struct {
 	appending int  // publishes on their way through the log
 
 	// Owned by the worker that has the room.
-	members  []*Membership
-	presence presence
-	codecs   []codecCount
-	directs  []*outgoing // of an inbox, on their way to others'
-	batch    batch
-	spare    []op
-	undone   int // operations of the run at hand that come after this one
+	members   []*Membership
+	presence  presence
+	codecs    []codecCount
+	directs   []*outgoing          // of an inbox, on their way to others'
+	ended     bool                 // deleted: it leaves memory as soon as it can
+	farewells []func(*proto.Error) // called when it has
+	batch     batch
+	spare     []op
+	undone    int // operations of the run at hand that come after this one
 }
 
 // op is one thing that happens to a room: a publish that the log has
@@ -159,11 +161,15 @@ func (r *Room) run() {
 		r.fanOut(rest[:n])
 		rest = rest[n:]
 	}
+	r.undone = 0
 
 	const kept = 64 // operations; a burst's larger queue is not kept
 	clear(ops)
 	if r.spare = ops[:0]; cap(ops) > kept {
 		r.spare = nil
+	}
+	if r.ended && r.leave() {
+		return
 	}
 	r.mu.Lock()
 	if len(r.queue) > 0 {
@@ -200,15 +206,6 @@ func (r *Room) rest() {
 	}
 	if r.users.Load() == 0 && quiet >= r.hub.linger().Milliseconds() {
 		r.leave()
-	}
-}
-
-// leave takes the room out of memory, if nothing keeps it there. Only its worker
-// calls it.
-func (r *Room) leave() {
-	if r.hub.forget(r) {
-		r.ring.clear()
-		r.keys.clear()
 	}
 }
 

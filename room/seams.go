@@ -10,10 +10,15 @@ type Log interface {
 	// a time; the slice is borrowed, the publishes are not.
 	Room(name string, sink func([]*proto.Publish)) (Stream, error)
 
-	// AppendPair is Append to two streams in one commit: both publishes get
-	// the same id and time, and each stream's sink gets its own once both
+	// AppendPair is Append to two streams in one commit: two messages get the
+	// same id and time, two edits take place together, and each stream's sink gets its own once both
 	// have their offsets.
 	AppendPair(a Stream, p *proto.Publish, b Stream, q *proto.Publish) *proto.Error
+
+	// Rooms lists the stored rooms whose names begin with prefix and come
+	// after the given one, in the order of the names' bytes, at most limit.
+	// It wakes none. It may block.
+	Rooms(prefix, after string, limit int) ([]proto.StoredRoom, error)
 
 	// Receipt returns how far the user has acknowledged the room's
 	// messages, as far as that was saved; 0 for nothing. It may block.

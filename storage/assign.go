@@ -15,21 +15,15 @@ import (
 // appendRoom encodes one room's publishes.
 func (c *committer) appendRoom(b *pebble.Batch, d *delivery, now int64) {
 	r := d.room
-	if r.id == 0 {
-		c.intern(b, r)
-	}
 	before := r.tail
 	changed := false // the record must be written
 	for _, p := range d.pubs {
-		if p.Settings != nil {
-			r.settings = p.Settings
-			changed = true
-		}
-		if !p.SettingsOnly && c.appendMessage(b, r, p, now) {
+		if c.appendOne(b, r, p, now) {
 			changed = true
 		}
 	}
 	switch {
+	case r.ended:
 	case r.tail == before:
 		if changed {
 			c.appendMeta(b, r, !r.unclean)
@@ -45,6 +39,28 @@ func (c *committer) appendRoom(b *pebble.Batch, d *delivery, now int64) {
 	}
 }
 
+// appendOne encodes one publish, or gives it an error, and reports whether the
+// room's record must be written.
+func (c *committer) appendOne(b *pebble.Batch, r *Room, p *proto.Publish, now int64) (changed bool) {
+	switch {
+	case r.ended:
+		p.Err = proto.ErrRoomClosed.With("room %q was deleted", r.name)
+		return false
+	case p.Edit != proto.EditNone:
+		return c.edit(b, r, p)
+	case r.id == 0:
+		c.intern(b, r)
+	}
+	if p.Settings != nil {
+		r.settings = p.Settings
+		changed = true
+	}
+	if !p.SettingsOnly && c.appendMessage(b, r, p, now) {
+		changed = true
+	}
+	return changed
+}
+
 // appendMessage gives one message its place and adds it to the batch. It
 // reports whether the room has moved to another bucket.
 func (c *committer) appendMessage(b *pebble.Batch, r *Room, p *proto.Publish, now int64) (moved bool) {
@@ -57,7 +73,7 @@ func (c *committer) appendMessage(b *pebble.Batch, r *Room, p *proto.Publish, no
 	r.tail.time = p.Time
 	moved = r.enter(p.Time)
 	if r.namespace.HistorySize > 0 {
-		c.putMessage(b, r, &p.Message)
+		c.putMessage(b, r, messageKey{class: r.namespace.class.number, bucket: r.bucket}, &p.Message)
 	}
 	return moved
 }
@@ -71,7 +87,7 @@ func (c *committer) plan(ops []op, now int64) {
 	}
 	for i := 0; i < len(ops); i++ {
 		o := ops[i]
-		if o.pub == nil || o.pub.SettingsOnly {
+		if o.pub == nil || o.pub.SettingsOnly || o.pub.Edit != proto.EditNone {
 			continue
 		}
 		at := max(now, o.room.planned+1)
@@ -95,20 +111,16 @@ func (c *committer) intern(b *pebble.Batch, r *Room) {
 	c.set(b, keyRooms, c.scratch)
 }
 
-// putMessage adds a message's key and record to the batch.
-func (c *committer) putMessage(b *pebble.Batch, r *Room, m *proto.Message) {
+// putMessage adds a message's key and record to the batch. The key's class and
+// bucket are given.
+func (c *committer) putMessage(b *pebble.Batch, r *Room, k messageKey, m *proto.Message) {
 	to := m.To
 	if to == r.name {
 		m.To = "" // the key says so
 	}
 	op := b.SetDeferred(messageKeyLen, recordSize(m))
-	appendMessageKey(op.Key[:0], messageKey{
-		class:  r.namespace.class.number,
-		bucket: r.bucket,
-		room:   r.id,
-		time:   m.Time,
-		offset: m.Offset,
-	})
+	k.room, k.time, k.offset = r.id, m.Time, m.Offset
+	appendMessageKey(op.Key[:0], k)
 	appendRecord(op.Value[:0], m, m.ID.Tail())
 	m.To = to
 	if err := op.Finish(); err != nil {
@@ -155,18 +167,22 @@ func (r *Room) raiseFloor(offset uint64) {
 
 // appendMeta adds the room's record to the batch.
 func (c *committer) appendMeta(b *pebble.Batch, r *Room, clean bool) {
-	if len(r.segments) == 0 { // settings without a message yet
-		r.addSegment(segment{class: r.namespace.class.number})
-	}
-	m := &c.metaScratch
-	*m = meta{
-		room: r.id, birth: r.birth, last: r.tail, floor: r.floor, clean: clean,
-		segments: r.segments, epochs: r.epochs, settings: r.settings,
-	}
-	c.scratch = appendMeta(c.scratch[:0], m)
+	c.scratch = appendMeta(c.scratch[:0], c.metaOf(r, clean))
 	key := appendRoomKey(make([]byte, 0, 1+proto.MaxRoomName), r.name)
 	c.set(b, key, c.scratch)
 	r.unclean, r.stale = !clean, false
+}
+
+// metaOf returns the room's record, valid until the next call.
+func (c *committer) metaOf(r *Room, clean bool) *meta {
+	if len(r.segments) == 0 { // settings without a message yet
+		r.addSegment(segment{class: r.namespace.class.number})
+	}
+	c.metaScratch = meta{
+		room: r.id, birth: r.birth, last: r.tail, floor: r.floor, clean: clean,
+		segments: r.segments, epochs: r.epochs, settings: r.settings,
+	}
+	return &c.metaScratch
 }
 
 // outdated reports that the room's record must be written before it goes idle.
@@ -194,19 +210,24 @@ func (c *committer) trimRoom(b *pebble.Batch, r *Room) bool {
 	case r.tail.offset-mark.offset < keep:
 		return false
 	}
+	c.removeBefore(b, r, mark.time)
+	r.raiseFloor(mark.offset)
+	r.trim.mark = r.tail
+	return true
+}
+
+// removeBefore removes a room's messages before a time, with one range for each
+// bucket.
+func (c *committer) removeBefore(b *pebble.Batch, r *Room, micros int64) {
 	from := max(r.trim.done, c.s.cutoff(r.segments, r.namespace))
-	for _, sp := range c.s.spans(r.segments, from, mark.time) {
+	for _, sp := range c.s.spans(r.segments, from, micros) {
 		for bucket := sp.class.bucket(sp.from); bucket <= sp.class.bucket(sp.to-1); bucket++ {
-			k := messageKey{class: sp.class.number, bucket: bucket, room: r.id}
-			low := appendMessageKey(nil, k)
-			k.time = sp.to
-			if err := b.DeleteRange(low, appendMessageKey(nil, k), nil); err != nil {
+			low, high := bucketRange(sp.class.number, bucket, r.id, sp.to)
+			if err := b.DeleteRange(low, high, nil); err != nil {
 				panic(fmt.Sprintf("storage: a batch refused a range: %v", err))
 			}
 		}
 	}
-	r.raiseFloor(mark.offset)
-	r.trim = trimState{mark: r.tail, done: mark.time}
+	r.trim.done = max(r.trim.done, micros)
 	c.s.tele.trims.Inc()
-	return true
 }

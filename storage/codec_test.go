@@ -19,6 +19,7 @@ var (
 	vectorPlain = proto.Message{From: "ada", Content: []byte(`{"text":"hi"}`)}
 	vectorKeyed = proto.Message{From: "bob", Key: "k-1", Kind: proto.KindBytes, Content: []byte{0, 1, 0xff}}
 	vectorTo    = proto.Message{From: "ada", To: "user:bob", Content: []byte("1")}
+	vectorGone  = proto.Message{From: "bob", Key: "k-1", Kind: proto.KindDeleted}
 	vectorTail  = uint64(0x0123456789abcdef)
 
 	vectorMeta = meta{
@@ -50,6 +51,8 @@ func TestVectors(t *testing.T) {
 		{"message record, JSON", appendRecord(nil, &vectorPlain, vectorTail)},
 		{"message record, bytes with a key", appendRecord(nil, &vectorKeyed, vectorTail)},
 		{"message record with an addressee", appendRecord(nil, &vectorTo, vectorTail)},
+		{"message record, tombstone with a key", appendRecord(nil, &vectorGone, vectorTail)},
+		{"key of room 7, deleted", appendEndedKey(nil, 7)},
 		{"room record, settings and two epochs", appendMeta(nil, &vectorMeta)},
 		{"room record, clean", appendMeta(nil, &vectorCleanMeta)},
 		{"store record", appendState(nil, vectorState)},
@@ -71,6 +74,7 @@ func TestRecordRoundTrip(t *testing.T) {
 		vectorPlain,
 		vectorKeyed,
 		vectorTo,
+		vectorGone,
 		{From: "ada", To: "user:bob", Key: "k", Kind: proto.KindBytes},
 		{From: strings.Repeat("a", 128), Key: strings.Repeat("k", 64), Content: bytes.Repeat([]byte("x"), 64<<10)},
 		{From: "ada", Content: []byte{}},
@@ -99,7 +103,7 @@ func TestRecordDamage(t *testing.T) {
 			t.Errorf("a record of %d bytes was accepted", n)
 		}
 	}
-	for _, first := range []byte{0x00, 0x20, 0x12, 0x13} {
+	for _, first := range []byte{0x00, 0x20, 0x16, 0x17} { // 0x16: a tombstone has no content
 		bad := bytes.Clone(b)
 		bad[0] = first
 		if _, err := decodeRecord(bad); err == nil {

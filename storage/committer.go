@@ -59,6 +59,9 @@ type delivery struct {
 	pubs []*proto.Publish // nil for a room that only goes idle
 	last place            // the head once this is committed
 	idle bool             // the room goes idle after it
+	sync bool             // it waits for an fsync
+	ends bool             // the room ends with it, or has before
+	err  *proto.Error     // of all publishes
 }
 
 // flight is one batch on its way.
@@ -67,7 +70,8 @@ type flight struct {
 	number   uint64        // of the batch, see durability
 	began    time.Time
 	messages int
-	bytes    int // as counted by the queue
+	bytes    int  // as counted by the queue
+	synced   bool // the batch asked for an fsync
 
 	rooms      []*Room
 	pubs       []*proto.Publish // grouped by room
@@ -122,7 +126,7 @@ func (c *committer) commit(ops []op) {
 	if err := s.refusal(); err != nil {
 		f.fail(err)
 	}
-	ownSync := f.hasSync()
+	ownSync := slices.ContainsFunc(f.deliveries, func(d delivery) bool { return d.sync })
 	if s.failure() == nil {
 		f.batch = s.db.NewBatchWithSize(batchOverhead + f.bytes)
 		now := s.clock.micros()
@@ -140,7 +144,7 @@ func (c *committer) commit(ops []op) {
 	if s.failure() != nil {
 		f.fail(proto.ErrStorage.New())
 	}
-	c.hand(f, ownSync)
+	c.hand(f)
 }
 
 // group sorts the operations by room. Each room's keep their order.
@@ -156,7 +160,9 @@ func (c *committer) group(ops []op) *flight {
 			r.idling = true
 			continue
 		}
-		o.pub.Time = 0 // plan or appendMessage gives it
+		if o.pub.Edit == proto.EditNone {
+			o.pub.Time = 0 // plan or appendMessage gives it
+		}
 		r.count++
 		f.messages++
 		f.bytes += queueBytes(o.pub)
@@ -164,7 +170,7 @@ func (c *committer) group(ops []op) *flight {
 	f.pubs = resize(f.pubs, f.messages)
 	start := 0
 	for _, r := range f.rooms {
-		f.deliveries = append(f.deliveries, delivery{room: r, pubs: f.pubs[start : start : start+r.count], idle: r.idling})
+		f.deliveries = append(f.deliveries, delivery{room: r, pubs: f.pubs[start : start : start+r.count], idle: r.idling, sync: r.sync})
 		r.slot = len(f.deliveries) - 1
 		r.gathered = false
 		start += r.count
@@ -173,6 +179,7 @@ func (c *committer) group(ops []op) *flight {
 		if o.pub != nil {
 			d := &f.deliveries[o.room.slot]
 			d.pubs = append(d.pubs, o.pub)
+			d.sync = d.sync || o.pub.Durable
 		}
 	}
 	return f
@@ -187,33 +194,42 @@ func resize(s []*proto.Publish, n int) []*proto.Publish {
 
 // fail gives all publishes of the flight the same error.
 func (f *flight) fail(err *proto.Error) {
-	for _, p := range f.pubs {
-		p.Err = err
+	for i := range f.deliveries {
+		f.deliveries[i].fail(err)
 	}
 }
 
-// hasSync reports whether a sync room takes part.
-func (f *flight) hasSync() bool {
-	return slices.ContainsFunc(f.rooms, func(r *Room) bool { return r.sync })
+func (d *delivery) fail(err *proto.Error) {
+	d.err = err
+	for _, p := range d.pubs {
+		p.Err = err
+	}
 }
 
 // encode gives the publishes their places and fills the batch.
 func (c *committer) encode(f *flight, now int64) {
 	for i := range f.deliveries {
 		d := &f.deliveries[i]
-		if len(d.pubs) > 0 && d.pubs[0].Err == nil {
+		if len(d.pubs) > 0 && d.err == nil {
 			c.appendRoom(f.batch, d, now)
 			c.s.newest = max(c.s.newest, d.room.tail.time)
 		}
 		if d.idle && d.room.outdated() {
 			c.appendMeta(f.batch, d.room, true)
 		}
-		d.last = d.room.tail
+		d.last, d.ends = d.room.tail, d.room.ended
 	}
 	if newest := c.s.newest; newest >= c.storedClock+clockStep {
 		c.storedClock = newest
 		c.scratch = binary.BigEndian.AppendUint64(c.scratch[:0], uint64(newest))
 		c.set(f.batch, keyClock, c.scratch)
+	}
+}
+
+// remove takes a record out, with the batch.
+func (c *committer) remove(b *pebble.Batch, key []byte) {
+	if err := b.Delete(key, nil); err != nil {
+		panic(fmt.Sprintf("storage: a batch refused a removal: %v", err))
 	}
 }
 
@@ -244,6 +260,7 @@ func (c *committer) apply(f *flight, ownSync bool) (err error) {
 	if err != nil {
 		return fmt.Errorf("storage: writing a batch: %w", err)
 	}
+	f.synced = ownSync
 	f.number = s.durable.wrote(f.began, ownSync)
 	s.tele.commitSeconds.UpdateDuration(f.began)
 	s.tele.batchMessages.Update(float64(f.messages))
@@ -252,29 +269,32 @@ func (c *committer) apply(f *flight, ownSync bool) (err error) {
 	return nil
 }
 
-// hand delivers what needs no fsync, and passes the rest on.
-func (c *committer) hand(f *flight, ownSync bool) {
+// hand delivers what needs no fsync, and passes the rest on. What an async room
+// has to deliver waits behind what it has waiting: order goes first.
+func (c *committer) hand(f *flight) {
 	s := c.s
-	if !ownSync {
-		for i := range f.deliveries {
-			s.deliver(&f.deliveries[i])
+	waits := false
+	for i := range f.deliveries {
+		d := &f.deliveries[i]
+		if d.sync = d.sync || d.room.holding.Load() > 0; !d.sync {
+			s.deliver(d)
+			continue
 		}
+		d.room.holding.Add(1)
+		waits = true
+	}
+	if !waits {
 		s.land(f)
 		return
-	}
-	for i := range f.deliveries {
-		if d := &f.deliveries[i]; !d.room.sync {
-			s.deliver(d)
-		}
 	}
 	s.flights <- f
 }
 
 // deliverSynced takes flights in order, waits for the fsync that covers each,
-// and delivers what sync rooms have in it.
+// and delivers what waits for it.
 func (s *Store) deliverSynced() {
 	for f := range s.flights {
-		if f.batch != nil && s.failure() == nil {
+		if f.synced && s.failure() == nil {
 			if err := f.batch.SyncWait(); err != nil {
 				s.fail(fmt.Errorf("storage: syncing a batch: %w", err))
 			} else {
@@ -285,15 +305,14 @@ func (s *Store) deliverSynced() {
 		failed := s.failure() != nil
 		for i := range f.deliveries {
 			d := &f.deliveries[i]
-			if !d.room.sync {
+			if !d.sync {
 				continue
 			}
 			if failed {
-				for _, p := range d.pubs {
-					p.Err = proto.ErrStorage.New()
-				}
+				d.fail(proto.ErrStorage.New())
 			}
 			s.deliver(d)
+			d.room.holding.Add(-1)
 		}
 		s.land(f)
 	}
@@ -302,13 +321,16 @@ func (s *Store) deliverSynced() {
 // deliver moves a room's head and gives its publishes to its sink.
 func (s *Store) deliver(d *delivery) {
 	if len(d.pubs) > 0 {
-		if d.pubs[0].Err == nil {
+		if d.err == nil {
 			d.room.setHead(d.last)
 			s.tele.messages.Add(len(d.pubs))
 		} else {
-			s.refused(d.pubs[0].Err, len(d.pubs))
+			s.refused(d.err, len(d.pubs))
 		}
 		d.room.sink(d.pubs)
+	}
+	if d.ends {
+		s.purgeSoon()
 	}
 	if d.idle {
 		s.forget(d.room)

@@ -13,7 +13,10 @@ const (
 	prefixRoom  = 0x02 // rooms, by name
 	prefixSpace = 0x03 // namespaces, by name
 	prefixAcked = 0x04 // receipts, by room id and user
+	prefixEnded = 0x05 // deleted rooms whose messages are still to be removed, by room id
 	firstClass  = 0x80
+
+	prefixOutbox = 0x1c // what waits to be sent to other servers; 0x1d to 0x1f are kept free for it
 )
 
 // messageKeyLen is the length of a message's key.
@@ -81,4 +84,9 @@ func appendRoomKey(dst []byte, name string) []byte {
 func appendReceiptKey(dst []byte, room uint64, user string) []byte {
 	dst = binary.BigEndian.AppendUint64(append(dst, prefixAcked), room)
 	return append(dst, user...)
+}
+
+// appendOutboxKey appends the key of an outbox's record.
+func appendOutboxKey(dst, key []byte) []byte {
+	return append(append(dst, prefixOutbox), key...)
 }

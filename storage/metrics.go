@@ -28,6 +28,7 @@ type telemetry struct {
 	corruptions       *metrics.Counter
 	excised           *metrics.Counter
 	trims             *metrics.Counter
+	tombstones        *metrics.Counter
 
 	freeBytes, diskBytes, l0Files, debtBytes atomic.Uint64
 
@@ -59,6 +60,7 @@ func newTelemetry(set *metrics.Set) *telemetry {
 		corruptions:       set.GetOrCreateCounter("throng_storage_corruptions_total"),
 		excised:           set.GetOrCreateCounter("throng_storage_expired_buckets_total"),
 		trims:             set.GetOrCreateCounter("throng_storage_trims_total"),
+		tombstones:        set.GetOrCreateCounter("throng_storage_tombstones_total"),
 		set:               set,
 	}
 }

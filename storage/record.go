@@ -78,7 +78,7 @@ func decodeRecord(b []byte) (record, error) {
 		return record{}, errBadRecord
 	}
 	r := record{kind: proto.Kind(b[0] & recordKindMask), tail: binary.BigEndian.Uint64(b[1:])}
-	if r.tail>>62 != 0 || r.kind > proto.KindBytes {
+	if r.tail>>62 != 0 || r.kind > proto.KindDeleted {
 		return record{}, errBadRecord
 	}
 	hasKey, hasTo := b[0]&recordHasKey != 0, b[0]&recordHasTo != 0
@@ -96,6 +96,9 @@ func decodeRecord(b []byte) (record, error) {
 		if r.to, b, ok = cutBytes(b); !ok || len(r.to) == 0 {
 			return record{}, errBadRecord
 		}
+	}
+	if r.kind == proto.KindDeleted && len(b) > 0 {
+		return record{}, errBadRecord
 	}
 	r.content = b
 	return r, nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -24,6 +25,7 @@ type Room struct {
 	epochs    []epoch // the last one is the current one
 	woken     []byte  // the settings at the wake
 	forgotten chan struct{}
+	awake     atomic.Bool // the fields above are set
 
 	// Owned by the committer.
 	id       uint64    // 0 until something is stored
@@ -34,10 +36,14 @@ type Room struct {
 	settings []byte    // newest
 	trim     trimState // physical trimming
 	planned  int64     // time of the newest message in the batch that is being planned, µs
+	ended    bool      // deleted: nothing is appended any more
 	gathered bool      // takes part in the batch that is being grouped
 	idling   bool      // goes idle with it
 	count    int
 	slot     int
+
+	// Raised by the committer, lowered by the deliverer.
+	holding atomic.Int64 // deliveries that wait for an fsync
 
 	mu       sync.Mutex
 	head     place     // the newest message that its sink has
@@ -72,6 +78,7 @@ func (s *Store) Room(name string, sink func([]*proto.Publish)) (*Room, error) {
 		s.forget(r)
 		return nil, fmt.Errorf("storage: waking room %q: %w", name, errors.Join(proto.ErrStorage, err))
 	}
+	r.awake.Store(true)
 	return r, nil
 }
 

@@ -37,9 +37,12 @@ type Store struct {
 	durable durability
 	space   *space
 
-	flights chan *flight   // from the committer to the deliverer, in order
-	landed  chan *flight   // to be used again
-	stop    chan struct{}  // ends the workers
+	flights chan *flight  // from the committer to the deliverer, in order
+	landed  chan *flight  // to be used again
+	stop    chan struct{} // ends the workers
+
+	purgeable chan struct{} // a room was deleted; capacity 1
+
 	workers sync.WaitGroup // watcher, retention, sweep
 	writers sync.WaitGroup // committer, deliverer; the end of the queue ends them
 	drained chan struct{}  // ends the ticker, which the writers need
@@ -77,6 +80,9 @@ func Open(dir string, o Options) (*Store, error) {
 		flights: make(chan *flight, maxFlights),
 		landed:  make(chan *flight, 16),
 		stop:    make(chan struct{}),
+
+		purgeable: make(chan struct{}, 1),
+
 		drained: make(chan struct{}),
 		dead:    make(chan struct{}),
 		rooms:   make(map[string]*Room),

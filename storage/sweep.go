@@ -15,14 +15,17 @@ import (
 // sweepInterval is the time between two sweeps over the rooms' records.
 const sweepInterval = time.Hour
 
-// sweepLoop sweeps until the store stops.
+// sweepLoop sweeps, and purges deleted rooms, until the store stops.
 func (s *Store) sweepLoop() {
 	ticker := time.NewTicker(sweepInterval)
 	defer ticker.Stop()
+	s.purgeAll() // what was left at the last stop
 	for {
 		select {
 		case <-s.stop:
 			return
+		case <-s.purgeable:
+			s.purgeAll()
 		case <-ticker.C:
 			removed, err := s.sweep()
 			if err != nil {
