@@ -52,6 +52,9 @@ func (m *Manager) Start(c Caller, cmd *proto.Command, done func(*proto.Event, *p
 	k.session.identity.Store(c.Identity)
 	err := m.checkCall(c, cmd)
 	if err == nil {
+		err = k.session.pay(cmd, len(cmd.Content))
+	}
+	if err == nil {
 		err = k.session.execute(cmd)
 	}
 	if err != nil {

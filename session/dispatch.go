@@ -31,8 +31,14 @@ func (s *Session) Message(op proto.OpCode, payload []byte) {
 	}
 	cmd := commands.Get().(*proto.Command)
 	defer commands.Put(cmd)
-	if err := codec.Decode(payload, cmd); err != nil {
-		s.reject(cmd.ID, err)
+	bad := codec.Decode(payload, cmd)
+	err := s.pay(cmd, len(payload))
+	switch {
+	case err != nil:
+		s.limit(cmd, err)
+		return
+	case bad != nil:
+		s.reject(cmd.ID, bad)
 		return
 	}
 	s.invalid = 0
@@ -123,6 +129,9 @@ func (s *Session) auth(cmd *proto.Command) *proto.Error {
 		s.device.Store(&device{kind: string(cmd.DeviceType), os: string(cmd.DeviceOS)})
 	}
 	if now == nil {
+		if err := s.manager.Limit(Caller{Identity: id}, Handshakes, 1); err != nil {
+			return err
+		}
 		s.identify(id)
 		s.welcome(id, cmd.ID)
 		return nil

@@ -224,6 +224,9 @@ func formatID(id [16]byte) string { return base64.RawURLEncoding.EncodeToString(
 
 // parseID reads what formatID writes.
 func parseID(text string) (id [16]byte, ok bool) {
+	if len(text) != base64.RawURLEncoding.EncodedLen(len(id)) {
+		return id, false
+	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil || len(b) != len(id) {
 		return id, false

@@ -35,6 +35,8 @@ type Options struct {
 	// more; nil revokes nothing. It must not block.
 	Revoked func(*auth.Identity) bool
 
+	Rates Rates // the zero value bounds nothing
+
 	Metrics *metrics.Set
 	Now     func() time.Time
 }
@@ -44,6 +46,7 @@ type Manager struct {
 	Options
 	meters    meters
 	index     *index
+	limiter   *limiter               // nil where nothing is bounded
 	ending    map[*proto.Code]uint32 // for each reason of an end, a number above 0
 	jsonCodec uint8                  // index in Codecs
 }
@@ -63,6 +66,7 @@ func NewManager(o Options) *Manager {
 		o.Metrics = metrics.NewSet()
 	}
 	m := &Manager{Options: o, index: newIndex(), ending: make(map[*proto.Code]uint32), jsonCodec: jsonCodec(o.Codecs)}
+	m.limiter = newLimiter(o.Rates, o.Now, o.Metrics)
 	m.meters.sessions = o.Metrics.NewCounter("throng_sessions")
 	m.meters.commands = make([]*metrics.Counter, proto.CmdNone+1)
 	for t := proto.CmdNone + 1; t <= proto.CmdPing; t++ {
@@ -91,6 +95,10 @@ type Handshake struct {
 func (m *Manager) Accept(h Handshake) (*Session, string, *proto.Error) {
 	s := &Session{manager: m}
 	s.setAddress(h.Address)
+	var paid receipt
+	if err := m.payHandshake(&paid, payer{address: h.Address}); err != nil {
+		return nil, "", err
+	}
 	answer, bearer, err := m.choose(h.Protocols, s)
 	if err != nil {
 		return nil, "", err
@@ -124,7 +132,19 @@ func (m *Manager) Accept(h Handshake) (*Session, string, *proto.Error) {
 		}
 		s.identify(auth.NewIdentity(user))
 	}
+	if err := m.payHandshake(&paid, payer{user: s.UserID()}); err != nil {
+		return nil, "", err
+	}
 	return s, answer, nil
+}
+
+// payHandshake takes one handshake: of the address before the token is looked
+// at, which takes the longest, and of the user as soon as it is known.
+func (m *Manager) payHandshake(paid *receipt, p payer) *proto.Error {
+	if m.limiter == nil {
+		return nil
+	}
+	return m.limiter.payOn(paid, p, &toll{Handshakes: 1})
 }
 
 // choose finds the codec among the offered subprotocols, and a token that came

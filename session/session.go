@@ -46,7 +46,8 @@ type Session struct {
 	via         Via
 
 	// Owned by the poller.
-	invalid uint8 // invalid frames in a row
+	invalid uint8  // invalid frames in a row
+	tolls   *tolls // nil until something bounds rates
 
 	identity atomic.Pointer[auth.Identity] // nil until authenticated; always of one user
 	device   atomic.Pointer[device]        // nil until the client says

@@ -31,7 +31,11 @@ func (s *Session) Subscribe(room string, since proto.Since) *proto.Error {
 	if err := proto.CheckRoomName("room", room); err != nil {
 		return err
 	}
-	return s.execute(&proto.Command{Type: proto.CmdJoin, Room: []byte(room), Since: since})
+	cmd := &proto.Command{Type: proto.CmdJoin, Room: []byte(room), Since: since}
+	if err := s.pay(cmd, 0); err != nil {
+		return err
+	}
+	return s.execute(cmd)
 }
 
 // jsonCodec finds the codec of event streams, or returns the first.

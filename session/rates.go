@@ -1,0 +1,228 @@
+package session
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/thronghq/throng/proto"
+)
+
+// Rates bounds how often things may be done, by whom or where. What is off costs
+// nothing. An address of IPv6 stands for all of its /64.
+type Rates struct{ Connection, User, Address, Room RateSet }
+
+// RateSet bounds what is done in one scope. In a room, Frames and Bytes count
+// the commands that name it. Logins and Handshakes have no meaning for a
+// connection and a room, and nor has any connection for REST.
+type RateSet struct{ Frames, Bytes, Joins, Publishes, Logins, Handshakes proto.Rate }
+
+// Limited is a kind of thing that rates bound.
+type Limited uint8
+
+// The kinds.
+const (
+	Frames Limited = iota // commands, by a frame or by REST
+	Bytes                 // of these
+	Joins
+	Publishes
+	Logins
+	Handshakes // connections and streams that are opened
+	limitedKinds
+)
+
+// String returns the name that the metrics have.
+func (l Limited) String() string {
+	return [...]string{"frames", "bytes", "joins", "publishes", "logins", "handshakes"}[l]
+}
+
+// scope says whom or what a rate bounds, in the order in which they are asked.
+type scope uint8
+
+const (
+	scopeConnection scope = iota
+	scopeUser
+	scopeAddress
+	scopeRoom
+	scopeCount
+)
+
+func (c scope) String() string { return [...]string{"connection", "user", "address", "room"}[c] }
+
+// buckets are the buckets of one connection, user, address or room.
+type buckets [limitedKinds]bucket
+
+// toll is what one step takes of each scope's buckets.
+type toll [limitedKinds]int
+
+// limiter bounds rates. A nil limiter bounds nothing. It is safe for concurrent
+// use.
+type limiter struct {
+	now    func() time.Time
+	start  time.Time
+	speeds [scopeCount][limitedKinds]speed
+
+	users     *table[string]
+	addresses *table[netip.Addr]
+	rooms     *table[string]
+
+	refused [scopeCount][limitedKinds]*metrics.Counter
+}
+
+// newLimiter returns the limiter for the rates, nil where all are off. The
+// metrics are there either way.
+func newLimiter(r Rates, now func() time.Time, set *metrics.Set) *limiter {
+	l := &limiter{
+		now: now, start: now(),
+		users:     newTable[string](scopeUser, tableEntries, set),
+		addresses: newTable[netip.Addr](scopeAddress, tableEntries, set),
+		rooms:     newTable[string](scopeRoom, tableEntries, set),
+	}
+	on := false
+	for c, rates := range [scopeCount]RateSet{r.Connection, r.User, r.Address, r.Room} {
+		for kind, rate := range [limitedKinds]proto.Rate{
+			rates.Frames, rates.Bytes, rates.Joins, rates.Publishes, rates.Logins, rates.Handshakes,
+		} {
+			l.speeds[c][kind] = newSpeed(rate)
+			on = on || !rate.Off()
+			l.refused[c][kind] = set.NewCounter(
+				`throng_rate_limited_total{scope="` + scope(c).String() + `",kind="` + Limited(kind).String() + `"}`)
+		}
+	}
+	if !on {
+		return nil
+	}
+	return l
+}
+
+// clock is the time on the buckets' clock.
+func (l *limiter) clock() int64 { return int64(l.now().Sub(l.start)) }
+
+// payer says whose buckets a toll is taken of: all that are set.
+type payer struct {
+	connection *buckets
+	user       string
+	address    netip.Addr
+	room       []byte // borrowed
+}
+
+// receipt remembers what was taken.
+type receipt struct {
+	taken [int(scopeCount) * int(limitedKinds)]struct {
+		from  *bucket
+		n     int
+		speed speed
+	}
+	n int
+}
+
+// refund gives back what was taken.
+func (r *receipt) refund() {
+	for _, t := range r.taken[:r.n] {
+		t.from.put(t.n, t.speed)
+	}
+	r.n = 0
+}
+
+// pay takes the toll of all the payer's buckets, the connection's first, then
+// the user's, the address's and the room's, or of none: then it says which had
+// too little, and for how long.
+func (l *limiter) pay(p payer, what *toll) *proto.Error {
+	var r receipt
+	return l.payOn(&r, p, what)
+}
+
+// payOn is pay for what can still be refunded. Where it fails, all that the
+// receipt lists is refunded.
+func (l *limiter) payOn(r *receipt, p payer, what *toll) *proto.Error {
+	now := l.clock()
+	for c := range scopeCount {
+		if !l.asks(c, what) {
+			continue
+		}
+		from := l.buckets(c, p, now)
+		if from == nil {
+			continue
+		}
+		for kind, n := range what {
+			speed := l.speeds[c][kind]
+			if n == 0 || speed.off() {
+				continue
+			}
+			if wait := from[kind].take(now, n, speed); wait > 0 {
+				r.refund()
+				l.refused[c][kind].Inc()
+				return limitedBy(c, Limited(kind), time.Duration(wait))
+			}
+			t := &r.taken[r.n]
+			t.from, t.n, t.speed = &from[kind], n, speed
+			r.n++
+		}
+	}
+	return nil
+}
+
+// asks reports whether the scope bounds anything of the toll.
+func (l *limiter) asks(c scope, what *toll) bool {
+	for kind, n := range what {
+		if n > 0 && !l.speeds[c][kind].off() {
+			return true
+		}
+	}
+	return false
+}
+
+// buckets returns the payer's buckets of one scope, nil where it has none.
+func (l *limiter) buckets(c scope, p payer, now int64) *buckets {
+	switch {
+	case c == scopeConnection:
+		return p.connection
+	case c == scopeUser && p.user != "":
+		return l.users.get(p.user, now)
+	case c == scopeAddress && p.address.IsValid():
+		return l.addresses.get(network(p.address), now)
+	case c == scopeRoom && len(p.room) > 0:
+		return l.rooms.get(string(p.room), now)
+	}
+	return nil
+}
+
+// network is what stands for an address: of IPv6, its /64, for who has one
+// address of it has all.
+func network(a netip.Addr) netip.Addr {
+	a = a.Unmap().WithZone("")
+	if a.Is4() {
+		return a
+	}
+	const bits = 64
+	prefix, err := a.Prefix(bits)
+	if err != nil {
+		panic("session: an IPv6 address has a /64: " + err.Error())
+	}
+	return prefix.Addr()
+}
+
+// limitedBy is the error of who goes beyond a rate.
+func limitedBy(c scope, kind Limited, wait time.Duration) *proto.Error {
+	err := proto.ErrRateLimited.With("the %s's rate of %s is used up", c, kind)
+	err.RetryAfter = max(wait.Truncate(time.Millisecond)+time.Millisecond, time.Millisecond)
+	return err
+}
+
+// Limit takes n of what a caller does that is no command, such as logins and the
+// handshakes of event streams, of the caller's user and address. The error is
+// ErrRateLimited and says when to come back; nothing was taken then. It does not
+// block.
+func (m *Manager) Limit(c Caller, what Limited, n int) *proto.Error {
+	if m.limiter == nil {
+		return nil
+	}
+	p := payer{address: c.Address}
+	if c.Identity != nil {
+		p.user = c.Identity.UserID
+	}
+	var t toll
+	t[what] = n
+	return m.limiter.pay(p, &t)
+}
