@@ -27,13 +27,19 @@ func (s *Store) sweepLoop() {
 		case <-s.purgeable:
 			s.purgeAll()
 		case <-ticker.C:
-			removed, err := s.sweep()
-			if err != nil {
-				s.log.Error("the records of expired rooms could not be removed; this is tried again", slog.Any("error", err))
-			} else if removed > 0 {
-				s.log.Info("records of expired rooms were removed", slog.Int("rooms", removed))
-			}
+			s.report("records of expired rooms", s.sweep)
+			s.report("expired login sessions", s.sweepLogins)
 		}
+	}
+}
+
+// report sweeps once, and says what was removed.
+func (s *Store) report(what string, sweep func() (removed int, err error)) {
+	removed, err := sweep()
+	if err != nil {
+		s.log.Error("not everything could be removed; this is tried again", slog.String("what", what), slog.Any("error", err))
+	} else if removed > 0 {
+		s.log.Info("removed", slog.String("what", what), slog.Int("count", removed))
 	}
 }
 
