@@ -67,13 +67,16 @@ type body struct {
 
 // Handler returns the handler of YAMLPath, JSONPath, DocsPath and what stands
 // below that. It asks for no token. It answers GET and HEAD, which the caller
-// sees to, and calls notFound for all other paths. Whoever has a document
-// revalidates it by its ETag, so that a new binary is a new page at the next
-// load. The handler is safe for concurrent use.
+// sees to, and calls notFound for all other paths; nil stands for http.NotFound.
+// Whoever has a document revalidates it by its ETag, so that a new binary is a
+// new page at the next load. The handler is safe for concurrent use.
 //
 // An embedded description that is no YAML is a broken build, and a panic here.
 func Handler(notFound http.Handler) http.Handler {
 	documents := load()
+	if notFound == nil {
+		notFound = http.NotFoundHandler()
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		d, found := documents[r.URL.Path]
 		if !found {
