@@ -3,6 +3,7 @@ package main
 import (
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -24,10 +25,20 @@ func listen(cfg *config.Config, log *slog.Logger, set *metrics.Set, sessions *se
 	h := sockets{sessions: sessions, limits: &cfg.Limits, echo: cfg.Echo.Enabled}
 	return netio.Listen(netio.Options{
 		Listen: cfg.Listen, Listeners: cfg.Net.Listeners, Pollers: cfg.Net.Pollers, Handler: h, HTTP: web,
+		TrustedProxies: trustedProxies(cfg), ProxyProtocol: cfg.Net.ProxyProtocol,
 		UpgradePath: h.upgrades, Streams: isStream, Origins: cfg.Origins, Limits: cfg.Limits,
 		PingInterval: cfg.PingInterval, SendBuffer: cfg.Net.SendBuffer,
 		Logger: log, Metrics: set, MemoryBudget: int64(cfg.Memory()),
 	})
+}
+
+// trustedProxies are the networks of the configuration, which has checked them.
+func trustedProxies(cfg *config.Config) []netip.Prefix {
+	networks := make([]netip.Prefix, len(cfg.Net.TrustedProxies))
+	for i, text := range cfg.Net.TrustedProxies {
+		networks[i] = netip.MustParsePrefix(text)
+	}
+	return networks
 }
 
 // isStream reports whether a request is for a room's events, which have no end.

@@ -2,23 +2,20 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/thronghq/throng/api"
+	"github.com/thronghq/throng/api/openapi"
 	"github.com/thronghq/throng/auth"
+	"github.com/thronghq/throng/internal/buildinfo"
 	"github.com/thronghq/throng/internal/config"
-	"github.com/thronghq/throng/internal/systemd"
 	"github.com/thronghq/throng/netio"
 	"github.com/thronghq/throng/proto"
 	"github.com/thronghq/throng/room"
@@ -27,12 +24,6 @@ import (
 	"github.com/thronghq/throng/web"
 )
 
-// fatalGrace is how long clients are told to go when the log has failed.
-const fatalGrace = 2 * time.Second
-
-// logShare of the drain's time is kept for the log's last flush.
-const logShare = 10
-
 // ringShare of the memory budget bounds the rooms' recent messages, which come
 // beside what it counts; minRings is what they get at least.
 const (
@@ -40,141 +31,61 @@ const (
 	minRings  = 1 << 20
 )
 
-// serve wires the packages and serves until ctx ends, which drains, or until
-// the log fails, which is an error.
+// serve builds a server and runs it until ctx ends, which drains, or until the
+// log fails, which is an error.
 func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	descriptors, err := netio.RaiseDescriptorLimit()
 	if err != nil {
 		return err
 	}
 	scheduleProcessors(cfg)
-	set := metrics.NewSet()
-	secret, made, err := serverSecret(cfg)
+	n, err := newNode(cfg, log)
 	if err != nil {
 		return err
-	}
-	authorizer, err := newAuthorizer(cfg)
-	if err != nil {
-		return err
-	}
-	failed := make(chan error, 1)
-	store, err := openStore(cfg, log, set, failed)
-	if err != nil {
-		return err
-	}
-	hub := room.NewHub(room.Options{
-		Namespaces: namespaces(cfg), Limits: cfg.Limits, Log: roomLog{store}, Logger: log, Metrics: set,
-		RingBytes: max(int64(cfg.Memory())/ringShare, minRings),
-	})
-	sessions := session.NewManager(session.Options{
-		Hub: hub, Authorizer: authorizer, Codecs: codecs(cfg),
-		Verifier: auth.NewVerifier(auth.VerifierOptions{
-			Keys: auth.NewKeySet(secret), Issuer: cfg.Auth.Issuer, Audience: cfg.Auth.Audience,
-			Leeway: cfg.Auth.Leeway, MaxBytes: cfg.Limits.TokenBytes, Logger: log, Metrics: set,
-		}),
-		Limits: cfg.Limits, Heartbeat: cfg.PingInterval, Logger: log, Dev: cfg.Dev, Metrics: set,
-	})
-	n := &node{cfg: cfg, log: log, store: store, hub: hub, failed: failed, ended: make(chan error, 1)}
-	n.server, err = listen(cfg, log, set, sessions, api.Handler(api.Options{
-		Ready: n.ready, Metrics: set, Page: web.Handler(), Sockets: []string{socketPath, echoPath},
-	}))
-	if err != nil {
-		return n.close(err)
 	}
 	go func() { n.ended <- n.server.Serve() }()
-	announce(os.Stdout, cfg, n.server.Addrs(), made)
+	announce(os.Stdout, cfg, n.server.Addrs(), n.identity.ownSecret)
 	log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.Any("addresses", addresses(n.server.Addrs())),
 		slog.Int("descriptors", descriptors), slog.Int("max_connections", n.server.MaxConnections()))
 	return n.run(ctx)
 }
 
-// node is the running server: what ends together, and in which order.
-type node struct {
-	cfg    *config.Config
-	log    *slog.Logger
-	store  *storage.Store
-	hub    *room.Hub
-	server *netio.Server
-
-	failed   chan error // the log's end, once
-	ended    chan error // what Serve returned
-	draining atomic.Bool
-}
-
-// ready says why the server should get no new clients, or nil.
-func (n *node) ready() *proto.Error {
-	err := n.store.Healthy()
-	switch {
-	case n.draining.Load():
-		return proto.ErrShuttingDown.New()
-	case errors.Is(err, proto.ErrStorageFull):
-		return proto.ErrStorageFull.New()
-	case err != nil:
-		return proto.ErrStorage.New()
-	}
-	return nil
-}
-
-// run waits for the end and brings it about.
-func (n *node) run(ctx context.Context) error {
-	n.notify(ctx, systemd.Ready)
-	trimCtx, stopTrim := context.WithCancel(ctx)
-	var trim sync.WaitGroup
-	defer trim.Wait()
-	defer stopTrim()
-	trim.Go(func() { trimHeap(trimCtx) })
-	select {
-	case err := <-n.failed:
-		// Nothing can be acknowledged any more, and the store cannot be
-		// closed: the process ends, and its next start recovers.
-		if err := n.shutdown(ctx, fatalGrace); err != nil {
-			n.log.LogAttrs(ctx, slog.LevelWarn, "not all clients could be told", slog.Any("error", err))
+// newNode wires the packages of a server that does not serve yet.
+func newNode(cfg *config.Config, log *slog.Logger) (n *node, err error) {
+	n = &node{cfg: cfg, log: log, failed: make(chan error, 1), ended: make(chan error, 1), asked: make(chan struct{}, 1)}
+	set := metrics.NewSet()
+	defer func() {
+		if err != nil {
+			err = n.close(err)
 		}
-		return fmt.Errorf("the log failed, and the process with it: %w", err)
-	case err := <-n.ended:
-		return n.close(err)
-	case <-ctx.Done():
+	}()
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return n, err
 	}
-	n.notify(ctx, systemd.Stopping)
-	n.log.LogAttrs(ctx, slog.LevelInfo, "draining",
-		slog.Int("connections", n.server.Connections()), slog.Duration("within", n.cfg.DrainTimeout))
-	return n.close(n.drain(ctx))
-}
-
-// drain sends all clients away. Who has not gone in time is cut off: that is a
-// drain, too, for no client decides how a stop ends.
-func (n *node) drain(ctx context.Context) error {
-	err := n.shutdown(ctx, n.cfg.DrainTimeout-n.cfg.DrainTimeout/logShare)
-	if errors.Is(err, context.DeadlineExceeded) {
-		n.log.LogAttrs(ctx, slog.LevelWarn, "clients that did not go in time were cut off")
-		return nil
+	if n.store, err = openStore(cfg, log, set, n.failed); err != nil {
+		return n, err
 	}
-	return err
-}
-
-// shutdown tells all clients to go and waits until they have, within the given
-// time. The end of ctx, which brought it here, does not cut that short.
-func (n *node) shutdown(ctx context.Context, within time.Duration) error {
-	n.draining.Store(true)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
-	defer cancel()
-	return n.server.Shutdown(ctx)
-}
-
-// close ends the rooms and the store after the last connection. It returns the
-// first thing that went wrong, err before all.
-func (n *node) close(err error) error {
-	n.hub.Close()
-	if closeErr := n.store.Close(); err == nil {
-		err = closeErr
+	var sessions *session.Manager
+	n.identity, err = openIdentity(cfg, log, set, n.store, func(r auth.Revocation) { sessions.Revoke(r) })
+	if err != nil {
+		return n, err
 	}
-	return err
-}
-
-func (n *node) notify(ctx context.Context, state string) {
-	if err := systemd.Notify(state); err != nil {
-		n.log.LogAttrs(ctx, slog.LevelWarn, "the service manager was not told", slog.String("state", state), slog.Any("error", err))
-	}
+	n.hub = room.NewHub(room.Options{
+		Namespaces: namespaces(cfg), Limits: cfg.Limits, Log: roomLog{n.store}, Logger: log, Metrics: set,
+		RingBytes: max(int64(cfg.Memory())/ringShare, minRings),
+	})
+	sessions = session.NewManager(session.Options{
+		Hub: n.hub, Authorizer: n.identity.authorizer, Verifier: n.identity.verifier, Revoked: n.identity.accounts.Revoked,
+		Codecs: codecs(cfg), Limits: cfg.Limits, Heartbeat: cfg.PingInterval, Logger: log, Dev: cfg.Dev, Metrics: set,
+	})
+	n.server, err = listen(cfg, log, set, sessions, api.Handler(api.Options{
+		Ready: n.ready, Metrics: set, Page: web.Handler(), Sockets: []string{socketPath, echoPath},
+		Sessions: sessions, Hub: n.hub, Verifier: n.identity.verifier, Authorizer: n.identity.authorizer, Accounts: n.identity.accounts,
+		Docs: openapi.Handler(api.NotFound()),
+		Info: api.Info{Version: buildinfo.Version(), StartedAt: time.Now(), Namespaces: cfg.Namespaces}, Stats: n.stats, Drain: n.askDrain,
+		Limits: &cfg.Limits, Origins: cfg.Origins, Dev: cfg.Dev, BodyBytes: int64(cfg.API.Body), Timeout: cfg.API.Timeout, Logger: log,
+	}))
+	return n, err
 }
 
 // scheduleProcessors gives Go's scheduler a processor for each poller beside the
@@ -189,32 +100,6 @@ func scheduleProcessors(cfg *config.Config) {
 		pollers = cores
 	}
 	runtime.GOMAXPROCS(netio.Processors(cores, pollers))
-}
-
-// serverSecret returns the key that tokens are verified with: the configured
-// one, or the data directory's own, which is made where there is none.
-func serverSecret(cfg *config.Config) (secret []byte, made bool, err error) {
-	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
-		return nil, false, err
-	}
-	if secret := cfg.Auth.HS256.Bytes(); secret != nil {
-		return secret, false, nil
-	}
-	secret, _, err = auth.LoadOrCreateSecret(cfg.DataDir)
-	return secret, true, err
-}
-
-// newAuthorizer gives everyone the rights that the namespaces say.
-func newAuthorizer(cfg *config.Config) (*auth.Authorizer, error) {
-	rights := make(map[string]auth.Rights)
-	for _, ns := range namespaces(cfg) {
-		set, err := auth.ParseRights(ns.Allow)
-		if err != nil {
-			return nil, fmt.Errorf("namespace.%s.allow: %w", ns.Name, err)
-		}
-		rights[ns.Name] = set
-	}
-	return auth.NewAuthorizer(rights), nil
 }
 
 // codecs lists what clients may speak; the first is for those that do not say.
