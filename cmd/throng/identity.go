@@ -129,4 +129,3 @@ func newAuthorizer(cfg *config.Config) (*auth.Authorizer, error) {
 	}
 	return auth.NewAuthorizer(rights), nil
 }
-

@@ -37,7 +37,7 @@ type node struct {
 
 	failed   chan error    // the log's end, once
 	asked    chan struct{} // a drain was asked for
-	ended    chan error // what Serve returned
+	ended    chan error    // what Serve returned
 	draining atomic.Bool
 }
 
@@ -140,4 +140,3 @@ func (n *node) notify(ctx context.Context, state string) {
 		n.log.LogAttrs(ctx, slog.LevelWarn, "the service manager was not told", slog.String("state", state), slog.Any("error", err))
 	}
 }
-
