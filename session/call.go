@@ -106,8 +106,9 @@ func (k *call) answer(ev *proto.Event) {
 // Reply implements Conn. Session.Send hands events to answer instead.
 func (k *call) Reply([]byte) { panic("session: a call is answered with an event") }
 
-// Deliver implements Conn: a call is in no room.
-func (k *call) Deliver([]byte) bool { return true }
+// Deliver implements Conn. A call takes no frames: an ack among them then comes
+// as an event.
+func (k *call) Deliver([]byte) bool { return false }
 
 // Close implements Conn: the error before it is the answer.
 func (k *call) Close(proto.CloseCode, string) {}
