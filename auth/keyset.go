@@ -71,7 +71,7 @@ func OpenKeySet(o KeySetOptions) (*KeySet, error) {
 		o.Metrics = metrics.NewSet()
 	}
 	k := &KeySet{stop: make(chan struct{})}
-	r, err := newKeyring(o.Secret, nil, "")
+	r, err := newKeyring(o.Secret, nil, o.SigningKey)
 	if o.File != "" {
 		k.file = newKeyFile(o)
 		r, err = k.file.load()

@@ -248,14 +248,3 @@ func FuzzClaims(f *testing.F) {
 		}
 	})
 }
-
-func BenchmarkVerify(b *testing.B) {
-	v := newVerifier()
-	token := []byte(signed(b, jwt.SigningMethodHS256, key, map[string]any{"sub": "ada", "exp": epoch.Unix() + 60}))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := v.Verify(token); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

@@ -55,7 +55,7 @@ func runKey(args []string, o outside) int {
 		set := newFlagSet("key")
 		switch verb.name {
 		case "generate":
-			set.StringVar(&c.alg, "alg", auth.ES256, "")
+			set.StringVar(&c.alg, "alg", auth.EdDSA, "")
 			set.StringVar(&c.kid, "kid", "", "")
 		case "list":
 			set.BoolVar(&c.public, "public", false, "")
@@ -138,5 +138,5 @@ list shows the keys and which of them signs.
 retire lets a key sign no more: its tokens stay good until they end. remove
 drops it, and with it every token that it signed.
 
-%s`, auth.ES256, config.Usage())
+%s`, auth.EdDSA, config.Usage())
 }
