@@ -2,6 +2,7 @@
 // that two windows can be two people and a reload keeps both. with=bob opens
 // the direct conversation with bob.
 
+import { Account, Refused } from "/account.js";
 import { Connection } from "/connection.js";
 import { Conversations } from "/conversations.js";
 import { byId } from "/elements.js";
@@ -12,8 +13,9 @@ import { inboxOf, ownerOf, Room } from "/room.js";
 import { Uploads } from "/uploads.js";
 import { View } from "/view.js";
 
-// Codes that a token, or another one, may cure.
-const WANTS_TOKEN = new Set(["unauthenticated", "invalid_token", "token_expired", 4401, 4402]);
+// Codes that a login, or another token, may cure.
+const WANTS_LOGIN = new Set(["unauthenticated", "invalid_token", "token_expired", "revoked", 4401, 4402, 4403]);
+const TOKEN_EXPIRED = 4402;
 
 let session = null; // the chat that is shown, while there is one
 
@@ -28,15 +30,15 @@ class Session {
   #panel;
   #dialogs;
   #name; // the room's
-  #token;
+  #account;
   #status = ""; // as it was chosen here, if it was
 
-  constructor(name, room, token) {
+  constructor(name, room, account) {
     this.#name = room;
-    this.#token = token;
+    this.#account = account;
     const url = new URL("/ws", location.href);
     url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-    if (!token) url.searchParams.set("user", name);
+    if (!account.token) url.searchParams.set("user", name);
     this.#connection = new Connection(url, {
       onOpen: () => this.#opened(),
       onFrame: (frame) => this.#frame(frame),
@@ -66,6 +68,12 @@ class Session {
   // seen marks what is shown as read: someone looks at it.
   seen() {
     this.#chats.read();
+  }
+
+  // logout ends the login, and with it the chat.
+  logout() {
+    this.#account.logout();
+    welcome("", true);
   }
 
   close() {
@@ -145,14 +153,32 @@ class Session {
   }
 
   #opened() {
-    if (this.#token) {
-      this.#connection.send({
-        type: "auth",
-        token: this.#token,
-        deviceInfo: { type: "browser", os: navigator.platform },
-      });
-    }
+    this.#authenticate();
     this.#room.join();
+  }
+
+  // authenticate shows the token, at the beginning and whenever it is a fresh
+  // one.
+  #authenticate() {
+    if (!this.#account.token) return;
+    this.#connection.send({
+      type: "auth",
+      token: this.#account.token,
+      deviceInfo: { type: "browser", os: navigator.platform },
+    });
+  }
+
+  // renew gets a fresh token before the old one ends, or after.
+  async #renew(then) {
+    try {
+      await this.#account.renew();
+    } catch (error) {
+      if (session !== this) return;
+      if (error instanceof Refused) welcome(error.message, true);
+      else this.#view.toast(`The login could not be renewed: ${error.message}`);
+      return;
+    }
+    if (session === this) then();
   }
 
   #frame(frame) {
@@ -162,6 +188,9 @@ class Session {
         break;
       case "error":
         this.#view.toast(frame.reason);
+        break;
+      case "token_expiring":
+        if (this.#account.renewable) this.#renew(() => this.#authenticate());
         break;
       case "delivered":
         this.#chats.delivered(frame);
@@ -208,8 +237,8 @@ class Session {
 
   #refused(inbox, error) {
     if (inbox) return; // this user may have no direct messages; the room does all the same
-    const reason = error.code === "unauthenticated" ? "This server admits users with a token." : error.message;
-    welcome(reason, WANTS_TOKEN.has(error.code));
+    const reason = error.code === "unauthenticated" ? "This server asks who you are." : error.message;
+    welcome(reason, WANTS_LOGIN.has(error.code));
   }
 
   #state(state) {
@@ -222,7 +251,8 @@ class Session {
     }
     this.#view.showState(state);
     if (state.name !== "closed") return;
-    if (WANTS_TOKEN.has(state.code)) welcome(state.reason, true);
+    if (state.code === TOKEN_EXPIRED && this.#account.renewable) this.#renew(() => this.reconnect());
+    else if (WANTS_LOGIN.has(state.code)) welcome(state.reason, true);
     else this.#view.toast(state.reason);
   }
 
@@ -292,7 +322,7 @@ class Session {
 }
 
 // welcome shows the form: who, and where. It ends the chat that is shown.
-function welcome(error = "", token = false) {
+function welcome(error = "", login = false) {
   const ended = session;
   session = null;
   ended?.close();
@@ -301,10 +331,11 @@ function welcome(error = "", token = false) {
   byId("room").value = address.get("room") ?? "lobby";
   byId("enter-error").textContent = error;
   byId("enter-error").hidden = !error;
-  byId("token-field").hidden = !token;
-  byId("token").value = "";
+  byId("credentials").hidden = !login;
+  byId("password").value = byId("token").value = "";
+  byId("register").checked = false;
   byId("welcome").hidden = false;
-  const first = [byId("name"), byId("room"), byId("token")].find((field) => !field.value && field.offsetParent);
+  const first = [byId("name"), byId("room"), byId("password")].find((field) => !field.value && field.offsetParent);
   (first ?? byId("name")).focus();
 }
 
@@ -312,30 +343,48 @@ function setAddress(parts) {
   history.replaceState(null, "", `/?${new URLSearchParams(parts)}`);
 }
 
-function enter(name, room, token) {
+function enter(name, room, account) {
   if (ownerOf(room) !== null) {
     welcome("That is somebody's inbox. Join a room, and write to people there.");
     return;
   }
   session?.close();
   byId("welcome").hidden = true;
-  session = new Session(name, room, token);
+  byId("logout").hidden = !account.renewable;
+  account.keep();
+  session = new Session(name, room, account);
 }
 
-byId("enter").addEventListener("submit", (event) => {
+// identify returns who the form says this is.
+async function identify(name) {
+  const token = byId("token").value.trim();
+  const password = byId("password").value;
+  if (token) return new Account(token);
+  if (!password) return new Account();
+  return Account.login(name, password, byId("register").checked);
+}
+
+byId("enter").addEventListener("submit", async (event) => {
   event.preventDefault();
   const name = byId("name").value.trim();
   const room = byId("room").value.trim();
-  const token = byId("token").value.trim();
   if (!name || !room) {
     byId(name ? "room" : "name").focus();
     return;
   }
   localStorage.setItem("throng.name", name);
-  sessionStorage.setItem("throng.token", token);
   setAddress({ name, room });
-  enter(name, room, token);
+  byId("submit").disabled = true;
+  try {
+    enter(name, room, await identify(name));
+  } catch (error) {
+    welcome(error.message, true);
+  } finally {
+    byId("submit").disabled = false;
+  }
 });
+
+byId("logout").addEventListener("click", () => session?.logout());
 
 // Someone is there, or the network is back: no reason to wait any longer.
 addEventListener("online", () => session?.reconnect());
@@ -347,7 +396,7 @@ document.addEventListener("visibilitychange", () => {
 
 const address = new URLSearchParams(location.search);
 if (address.get("name") && address.get("room")) {
-  enter(address.get("name"), address.get("room"), sessionStorage.getItem("throng.token") ?? "");
+  enter(address.get("name"), address.get("room"), Account.stored());
 } else {
   welcome();
 }

@@ -18,6 +18,8 @@ const CLOSED_FOR_GOOD = new Map([
   [1008, "the server refused this connection"],
   [4401, "the token is not valid"],
   [4402, "the token has expired"],
+  [4403, "the login has been ended"],
+  [4405, "an administrator has closed the connection"],
 ]);
 
 // backoff returns how long to wait before a try, in ms: a random time up to a
