@@ -146,6 +146,8 @@ func (v *Verifier) identify(token []byte) (*Identity, *proto.Error) {
 			return nil, refused("this server knows no API keys")
 		}
 		return v.APIKeys(token)
+	case bytes.ContainsAny(token, "\r\n"): // the decoder would pass over them
+		return nil, malformed()
 	}
 	a := attempt{verifier: v}
 	parsed, err := v.parser.ParseWithClaims(string(token), &a.claims, a.keys)
@@ -230,9 +232,13 @@ func refusal(err error) *proto.Error {
 	case errors.Is(err, errNoKey):
 		return refused("no key of this server has its kid and its algorithm")
 	case errors.Is(err, jwt.ErrTokenMalformed):
-		return refused("it is not three base64url parts, the first two of them JSON objects with fields of the right types, each once")
+		return malformed()
 	case errors.Is(err, jwt.ErrTokenSignatureInvalid):
 		return refused("it is not signed with an algorithm and a key of this server")
 	}
 	return refused("its header names no algorithm that this server knows")
+}
+
+func malformed() *proto.Error {
+	return refused("it is not three base64url parts, the first two of them JSON objects with fields of the right types, each once")
 }
