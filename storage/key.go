@@ -6,7 +6,7 @@ import (
 )
 
 // The first byte of a key says what the key is. Bytes from 0x10 to 0x1f are
-// kept for accounts; from firstClass on they are retention classes.
+// kept for accounts and the outbox; from firstClass on they are retention classes.
 const (
 	prefixStore = 0x00 // the store's own records
 	prefixClass = 0x01 // retention classes, by number

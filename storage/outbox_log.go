@@ -96,6 +96,9 @@ func (l Logs) head(name string, record []byte) (proto.Head, error) {
 		return proto.Head{}, err
 	}
 	tail := m.last
+	if _, ok := l.s.classes[m.segments[len(m.segments)-1].class]; !ok {
+		return proto.Head{}, errBadMeta
+	}
 	if !m.clean {
 		lost := false
 		if tail, lost, err = l.s.findTail(m); err != nil || lost {
