@@ -211,7 +211,14 @@ func (a *Accounts) load() error {
 		return fmt.Errorf("auth: accounts: %w", err)
 	}
 	a.keys.init(keys)
-	a.revoked.init(revoked, a.opts.Now())
+	a.revoked.init(revoked)
+	// What is issued from now on comes after what was revoked before the
+	// restart, also where the clock was set back a little meanwhile; further
+	// ahead than the leeway, nobody would accept the tokens.
+	for _, r := range revoked {
+		a.last = max(a.last, r.Before.UnixMilli()+1)
+	}
+	a.last = min(a.last, a.opts.Now().Add(a.opts.Leeway).UnixMilli())
 	return nil
 }
 

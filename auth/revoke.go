@@ -71,13 +71,11 @@ func subjectOf(r Revocation) subject {
 	return subject{kind, id}
 }
 
-func (t *revocations) init(list []RevocationRecord, now time.Time) {
+func (t *revocations) init(list []RevocationRecord) {
 	t.users = make(map[string]RevocationRecord)
 	t.ids = make(map[subject]int64)
-	for _, r := range list {
-		if r.Expires == 0 || r.Expires > now.UnixMilli() {
-			t.putLocked(r)
-		}
+	for _, r := range list { // those that have expired are pruned like all others
+		t.putLocked(r)
 	}
 }
 
