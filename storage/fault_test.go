@@ -35,6 +35,23 @@ func TestFaults(t *testing.T) {
 // whether there was one.
 func faultAt(t *testing.T, at int64) (happened bool) {
 	t.Helper()
+	var acknowledged atomic.Uint64
+	s, err, failed := lifeWithFault(t, at, func(o Options) error { return shortLife(o, &acknowledged) })
+	promised := acknowledged.Load()
+	m := join(t, s, "safe:a")
+	if got := m.Head().Offset; got < promised || (err == nil && got != 40) {
+		t.Fatalf("write %d failed (%v): %d messages of %d acknowledged ones", at, err, got, promised)
+	}
+	wantOffsets(t, fmt.Sprintf("write %d failed", at), m.read(proto.Range{}), upTo(1, m.Head().Offset))
+	mustClose(t, s)
+	return failed
+}
+
+// lifeWithFault lets a store live in which one write fails, and opens it again on
+// a disk that lost what was not synced by then. It returns how the life ended, and
+// whether a write has failed.
+func lifeWithFault(t *testing.T, at int64, live func(Options) error) (s *Store, err error, failed bool) {
+	t.Helper()
 	disk := vfs.NewCrashableMem()
 	var writes atomic.Int64
 	var hit atomic.Bool
@@ -50,29 +67,87 @@ func faultAt(t *testing.T, at int64) (happened bool) {
 	})), newClock())
 	fatal := make(chan error, 1)
 	o.Fatal = func(err error) { fatal <- err }
-	var acknowledged atomic.Uint64
 	ended := make(chan error, 1)
-	go func() { ended <- shortLife(o, &acknowledged) }() // may hang for good once Fatal is called
-	var err error
+	go func() { ended <- live(o) }() // may hang for good once Fatal is called
 	select {
 	case err = <-ended:
 	case err = <-fatal:
 	}
-	failed := hit.Load()
-	promised := acknowledged.Load()
-	after := o
-	after.FS, after.Fatal = disk.CrashClone(vfs.CrashCloneCfg{}), nil
-	s, openErr := Open("data", after)
+	failed = hit.Load()
+	o.FS, o.Fatal = disk.CrashClone(vfs.CrashCloneCfg{}), nil
+	s, openErr := Open("data", o)
 	if openErr != nil {
 		t.Fatalf("write %d failed (%v), and then the store does not open: %v", at, err, openErr)
 	}
-	m := join(t, s, "safe:a")
-	if got := m.Head().Offset; got < promised || (err == nil && got != 40) {
-		t.Fatalf("write %d failed (%v): %d messages of %d acknowledged ones", at, err, got, promised)
+	return s, err, failed
+}
+
+// TestFaultsOfEdits is TestFaults with edits of an async room: what was answered
+// holds.
+func TestFaultsOfEdits(t *testing.T) {
+	for i := int64(0); ; i++ {
+		if i > 2000 {
+			t.Fatal("2,000 writes for one short life of a store")
+		}
+		told := new(toldSink)
+		s, err, failed := lifeWithFault(t, i, func(o Options) error { return editedLife(o, told) })
+		told.mu.Lock()
+		p := told.promised
+		told.mu.Unlock()
+		if err == nil && (len(p.deleted) != 10 || p.floor != 5 || !p.ended) {
+			t.Fatalf("write %d failed without an error: %+v", i, p)
+		}
+		checkPromised(t, s, "a", &p)
+		mustClose(t, s)
+		if !failed {
+			t.Logf("%d writes were failed one by one", i)
+			return
+		}
 	}
-	wantOffsets(t, fmt.Sprintf("write %d failed", at), m.read(proto.Range{}), upTo(1, m.Head().Offset))
-	mustClose(t, s)
-	return failed
+}
+
+// editedLife opens a store, appends and deletes messages in an async room, trims
+// it, ends it, and closes the store, unless that says that it has failed.
+func editedLife(o Options, told *toldSink) error {
+	s, err := Open("data", o)
+	if err != nil {
+		return err
+	}
+	answers := make(chan *proto.Publish, 1)
+	r, err := s.Room("a", func(pubs []*proto.Publish) {
+		told.sink(pubs)
+		answers <- pubs[0]
+	})
+	if err != nil {
+		return err
+	}
+	do := func(p *proto.Publish) error {
+		if err := r.Append(p); err != nil {
+			return err
+		}
+		if p := <-answers; p.Err != nil {
+			return p.Err
+		}
+		return nil
+	}
+	for i := range 10 {
+		p := publish("x")
+		if err := do(p); err != nil {
+			return err
+		}
+		if err := do(tombstone(&p.Message)); err != nil {
+			return err
+		}
+		if i == 6 {
+			if err := do(trimTo(5, 0)); err != nil {
+				return err
+			}
+		}
+	}
+	if err := do(endOfRoom()); err != nil {
+		return err
+	}
+	return s.Close()
 }
 
 // shortLife opens a store, appends 40 messages to a sync room, and closes it. It

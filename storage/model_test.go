@@ -17,13 +17,14 @@ type model struct {
 	messages []proto.Message // all that were ever appended
 	size     int
 	ttl      time.Duration
+	floor    uint64 // lower offsets were trimmed
 }
 
 // visible returns what can be read at a time.
 func (m *model) visible(now int64) []proto.Message {
 	out := m.messages[max(0, len(m.messages)-m.size):]
 	cut := now - m.ttl.Microseconds()
-	i := slices.IndexFunc(out, func(msg proto.Message) bool { return msg.Time >= cut })
+	i := slices.IndexFunc(out, func(msg proto.Message) bool { return msg.Time >= cut && msg.Offset >= m.floor })
 	if i < 0 {
 		return nil
 	}
@@ -49,7 +50,7 @@ func (m *model) find(rg proto.Range, now int64) []proto.Message {
 	return out
 }
 
-// TestModel appends, reads, reopens, lets time pass and jump, and compares every
+// TestModel appends, deletes, trims, ends, reads, reopens, lets time pass and jump, and compares every
 // answer with the model's.
 func TestModel(t *testing.T) {
 	for seed := range uint64(12) {
@@ -81,7 +82,7 @@ func testModel(t *testing.T, seed uint64) {
 		if rooms[name] == nil {
 			rooms[name] = join(t, s, name)
 		}
-		switch m := models[name]; rng.IntN(12) {
+		switch m := models[name]; rng.IntN(14) {
 		case 0, 1, 2, 3:
 			for range rng.IntN(8) {
 				rooms[name].push(publish(fmt.Sprint(len(m.messages))))
@@ -110,11 +111,45 @@ func testModel(t *testing.T, seed uint64) {
 				s = mustOpen(t, o)
 				clear(rooms)
 			}
+		case 10:
+			m.edit(t, rng, rooms[name])
+		case 11:
+			if rng.IntN(4) == 0 {
+				if err := rooms[name].edit(endOfRoom()); err != nil {
+					t.Fatal(err)
+				}
+				rooms[name].Close()
+				rooms[name], m.messages, m.floor = nil, nil, 0
+			}
 		default:
 			checkModel(t, rng, rooms[name], m)
 		}
 	}
 	mustClose(t, s)
+}
+
+// edit deletes a message or trims the room.
+func (m *model) edit(t *testing.T, rng *rand.Rand, room *member) {
+	t.Helper()
+	if len(m.messages) == 0 {
+		return
+	}
+	visible := m.visible(room.store.clock.micros())
+	msg := &m.messages[rng.IntN(len(m.messages))]
+	if rng.IntN(3) == 0 {
+		if err := room.edit(trimTo(msg.Offset, msg.Time)); err != nil {
+			t.Fatal(err)
+		}
+		m.floor = max(m.floor, msg.Offset)
+		return
+	}
+	err := room.edit(tombstone(msg))
+	switch {
+	case err == nil:
+		msg.Kind, msg.Content = proto.KindDeleted, nil
+	case len(visible) > 0 && msg.Offset >= visible[0].Offset:
+		t.Fatalf("offset %d cannot be deleted: %v", msg.Offset, err)
+	}
 }
 
 // checkModel asks one random question.
@@ -176,7 +211,7 @@ func checkModel(t *testing.T, rng *rand.Rand, room *member, m *model) {
 	got, want := room.read(rg), m.find(rg, now)
 	same := slices.EqualFunc(got, want, func(a, b proto.Message) bool {
 		return a.ID == b.ID && a.Offset == b.Offset && a.Time == b.Time && a.From == b.From &&
-			a.To == b.To && string(a.Content) == string(b.Content)
+			a.To == b.To && a.Kind == b.Kind && string(a.Content) == string(b.Content)
 	})
 	if !same {
 		t.Fatalf("%+v selects %s, want %s of %s", rg, brief(offsets(got)), brief(offsets(want)), brief(offsets(visible)))
