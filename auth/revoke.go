@@ -115,12 +115,6 @@ func (t *revocations) hasLocked(kind SubjectKind, id string) bool {
 	return ok
 }
 
-func (t *revocations) has(kind SubjectKind, id string) bool {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return t.hasLocked(kind, id)
-}
-
 // user returns the revocation of a user.
 func (t *revocations) user(name string) (RevocationRecord, bool) {
 	t.mu.RLock()
