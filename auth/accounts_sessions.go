@@ -97,20 +97,21 @@ func (a *Accounts) Sessions(ctx context.Context, user, cursor string, limit int)
 	if err := page(limit); err != nil {
 		return nil, "", err
 	}
-	records, bad := a.store.Sessions(user, cursor, limit)
-	if bad != nil {
-		return nil, "", a.fault(ctx, bad)
+	records, err := a.allSessions(ctx, user)
+	if err != nil {
+		return nil, "", err
 	}
 	now := a.now()
 	for _, r := range records {
-		if r.ExpiresAt > now {
+		switch {
+		case r.ID <= cursor || r.ExpiresAt <= now:
+		case len(sessions) == limit:
+			return sessions, sessions[limit-1].ID, nil
+		default:
 			sessions = append(sessions, r.LoginSession)
 		}
 	}
-	if len(records) == limit {
-		next = records[limit-1].ID
-	}
-	return sessions, next, nil
+	return sessions, "", nil
 }
 
 // RevokeSession ends one session of the user, with its access tokens and the

@@ -412,9 +412,40 @@ func TestUsersAreListed(t *testing.T) {
 	if want := []string{"user0", "user1", "user2", "user3", "user4", "user5", "user6"}; !slices.Equal(got, want) {
 		t.Errorf("listed %q, want %q", got, want)
 	}
+	if users, next, err := w.Users(t.Context(), "user", "user3", 3); err != nil || len(users) != 3 || next != "" {
+		t.Errorf("the last page, full: %+v, %q, %v", users, next, err)
+	}
 	for _, limit := range []int{0, -1, 1001} {
 		_, _, err := w.Users(t.Context(), "", "", limit)
 		w.want(err, proto.ErrInvalidField)
+	}
+}
+
+func TestSessionsAreListed(t *testing.T) {
+	w := newWorld(t)
+	w.register("ada")
+	want := map[string]bool{}
+	w.login("ada") // expires
+	w.advance(24 * time.Hour)
+	for range 4 {
+		want[w.login("ada").Session] = true
+	}
+	pages := 0
+	for cursor := ""; ; pages++ {
+		sessions, next, err := w.Sessions(t.Context(), "ada", cursor, 2)
+		w.ok(err)
+		for _, s := range sessions {
+			if !want[s.ID] {
+				t.Errorf("listed %s, perhaps again", s.ID)
+			}
+			delete(want, s.ID)
+		}
+		if cursor = next; next == "" {
+			break
+		}
+	}
+	if len(want) > 0 || pages != 1 {
+		t.Errorf("not listed: %v; %d further pages", want, pages)
 	}
 }
 

@@ -99,17 +99,17 @@ func (a *Accounts) Users(ctx context.Context, prefix, cursor string, limit int) 
 	if err := page(limit); err != nil {
 		return nil, "", err
 	}
-	records, bad := a.store.Users(prefix, cursor, limit)
+	records, bad := a.store.Users(prefix, cursor, limit+1) // one more tells whether there is more
 	if bad != nil {
 		return nil, "", a.fault(ctx, bad)
 	}
 	for _, r := range records {
+		if len(users) == limit {
+			return users, users[limit-1].Name, nil
+		}
 		users = append(users, r.User)
 	}
-	if len(records) == limit {
-		next = records[limit-1].Name
-	}
-	return users, next, nil
+	return users, "", nil
 }
 
 // change changes one user, alone. What changeIt adds to the changes is applied
