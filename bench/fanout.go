@@ -30,6 +30,10 @@ type fanout struct {
 	draining []uint64 // the heads that members have to reach, nil where none are awaited
 	behind   int      // members that have not
 
+	// heard is told of every message that reaches a member, nil where nobody
+	// wants to know.
+	heard func(stamp, uint64)
+
 	ev      event
 	payload []byte
 }
@@ -168,6 +172,9 @@ func (f *fanout) count(c *conn, ev *event, size int, at int64) error {
 		f.tally.Bytes += uint64(size)
 		f.tally.Latency.record(ev.stamp.due, at)
 		if f.arrived(c, ev.offset) {
+			if f.heard != nil {
+				f.heard(ev.stamp, ev.offset)
+			}
 			return f.delivered(ev.stamp)
 		}
 	case evAck:

@@ -32,6 +32,8 @@ type options struct {
 	Processes   int           `json:"processes"`
 	PID         int           `json:"pid"`
 	Page        int           `json:"page"`
+	Scenario    string        `json:"scenario,omitempty"` // rest
+	Requests    int           `json:"requests,omitempty"` // rest: under way at any time
 	Durability  string        `json:"durability"`
 	Dir         string        `json:"dir"`
 	AllowRemote bool          `json:"allow_remote"`
@@ -88,7 +90,7 @@ func (o *options) field(name string) any {
 	return map[string]any{
 		"url": &o.URL, "codec": &o.Codec, "room-prefix": &o.Prefix, "durability": &o.Durability, "dir": &o.Dir,
 		"members": &o.Conns, "connections": &o.Conns, "rooms": &o.Rooms, "publishers": &o.Publishers, "size": &o.Size,
-		"outstanding": &o.Outstanding, "slow-readers": &o.SlowReaders, "page": &o.Page, "processes": &o.Processes, "pid": &o.PID,
+		"outstanding": &o.Outstanding, "slow-readers": &o.SlowReaders, "page": &o.Page, "scenario": &o.Scenario, "requests": &o.Requests, "processes": &o.Processes, "pid": &o.PID,
 		"rate": &o.Rate, "messages": &o.Messages, "allow-remote": &o.AllowRemote,
 		"duration": &o.Duration, "warmup": &o.Warmup, "settle": &o.Settle, "timeout": &o.Timeout,
 	}[name]
@@ -110,6 +112,8 @@ var flagHelp = map[string]string{
 	"warmup":       "how long to run before",
 	"settle":       "how long the server is left alone before its memory is read",
 	"page":         "messages in a page",
+	"scenario":     "what is asked for: " + strings.Join(restScenarios, ", "),
+	"requests":     "connections that ask, each for one thing at a time",
 	"durability":   "when a message counts: async or sync",
 	"dir":          "where a directory is made to write in, and removed",
 	"timeout":      "how long to wait for anything to happen",
@@ -146,6 +150,9 @@ func (o *options) validateLoad(codecs []string, p *problems) {
 	p.unless(o.Rate >= 0, "--rate %g: 0 or more", o.Rate)
 	p.unless(o.Outstanding >= 1 && o.Outstanding <= 100_000, "--outstanding %d: from 1 to 100000", o.Outstanding)
 	p.unless(o.SlowReaders >= 0 && o.SlowReaders <= 90, "--slow-readers %d: from 0 to 90", o.SlowReaders)
+	p.unless(o.Scenario == "" || slices.Contains(restScenarios, o.Scenario), "--scenario %q: one of %s", o.Scenario, strings.Join(restScenarios, ", "))
+	p.unless(o.Scenario == "" || o.Requests >= 1 && o.Requests <= maxConns/2, "--requests %d: from 1 to %d", o.Requests, maxConns/2)
+	p.unless(o.Scenario == "" || o.Messages >= 1, "--messages %d: at least 1", o.Messages)
 	p.unless(o.Page >= 1 && o.Page <= 1000, "--page %d: from 1 to 1000", o.Page)
 }
 

@@ -29,6 +29,8 @@ type result struct {
 	Connections *connectionResult `json:"connections,omitempty"` // conn
 	Append      *appendResult     `json:"append,omitempty"`      // append
 
+	Rest *restResult `json:"rest,omitempty"` // rest
+
 	// LimitedBy is "generator" where the generator could not do more, so
 	// that rates and latencies say nothing of the server; "" otherwise.
 	LimitedBy string `json:"limited_by"`
@@ -118,6 +120,9 @@ func (r *result) table() string {
 	if a := r.Append; a != nil {
 		row("appended", "%.0f messages/s, %.3f µs of CPU each", a.PerSecond, a.CPUPerMessage)
 		row("plain file", "%.0f messages/s, %.3f µs of CPU each", a.File.PerSecond, a.File.CPUPerMessage)
+	}
+	if r.Rest != nil {
+		r.Rest.rows(row)
 	}
 	row("generator CPU", "%.2f s, %.0f%% of a core, %d late sends", r.Generator.CPUSeconds, 100*r.Generator.Busy, r.Generator.LateSends)
 	if r.LimitedBy != "" {

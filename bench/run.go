@@ -81,6 +81,21 @@ func benchmarks() []benchmark {
 			run:     runHistory,
 		},
 		{
+			name:    "rest",
+			summary: "publish, page through history or log in by REST, beside WebSocket members and a request that does nothing",
+			codecs:  []string{codecJSON},
+			flags:   []string{"scenario", "requests", "members", "size", "rate", "messages", "page", "duration", "warmup", "url", "pid", "timeout", "allow-remote", "room-prefix"},
+			help: map[string]string{
+				"members":  "publish, login: WebSocket members of the room that the messages go to",
+				"rate":     "login: messages a second that go to the room meanwhile",
+				"messages": "history: messages that the room is filled with before",
+			},
+			preset: func(o *options) {
+				o.Scenario, o.Requests, o.Conns, o.Rate, o.Messages, o.Page = restPublish, 8, 20, 100, 5000, 50
+			},
+			run: runRest,
+		},
+		{
 			name:    "append",
 			summary: "append messages to the log within this process, and the same bytes to a plain file",
 			flags:   []string{"rooms", "size", "messages", "durability", "dir"},
