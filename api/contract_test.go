@@ -52,6 +52,12 @@ func TestEveryRoute(t *testing.T) {
 }
 
 func refusesStrangers(f *fixture, r *api.Route, ada string) {
+	if r.Access == api.Anyone && r.Method == http.MethodGet {
+		return
+	}
+	f.ready.Store(proto.ErrShuttingDown.New())
+	f.request(line(r), ada).do().refused(proto.ErrShuttingDown)
+	f.ready.Store(nil)
 	if r.Access == api.Anyone {
 		return
 	}
@@ -82,9 +88,6 @@ func refusesStrangers(f *fixture, r *api.Route, ada string) {
 			f.t.Errorf("the challenge is %q", got)
 		}
 	}
-	f.ready.Store(proto.ErrShuttingDown.New())
-	f.request(line(r), ada).do().refused(proto.ErrShuttingDown)
-	f.ready.Store(nil)
 }
 
 func refusesQueries(f *fixture, r *api.Route, admin string) {
@@ -117,7 +120,11 @@ func refusesBodies(f *fixture, r *api.Route, admin string) {
 	form.body = "a=1"
 	form.do().refused(proto.ErrMediaType)
 	f.request(line(r), admin).with("Content-Encoding", "gzip").json(`{}`).do().refused(proto.ErrMediaType)
-	f.request(line(r), admin).json(`{"x":"` + strings.Repeat("x", api.DefaultBodyBytes) + `"}`).do().refused(proto.ErrTooLarge)
+	most := 64 << 10
+	if strings.Contains(r.Pattern, "messages") {
+		most = api.DefaultBodyBytes
+	}
+	f.request(line(r), admin).json(`{"x":"` + strings.Repeat("x", most) + `"}`).do().refused(proto.ErrTooLarge)
 	if takesFields(r) {
 		f.request(line(r), admin).json("").do().refused(proto.ErrInvalidJSON)
 		f.request(line(r), admin).json("{}").do().refused(proto.ErrInvalidField)

@@ -128,6 +128,9 @@ func (st *stream) run() *proto.Error {
 			begun = true
 			st.begin()
 		}
+		if !begun && closed {
+			return proto.ErrUnavailable.New()
+		}
 		for _, f := range frames {
 			for payload := range session.Payloads(f) {
 				st.append(payload)

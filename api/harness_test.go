@@ -1,7 +1,6 @@
 package api_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -59,7 +58,7 @@ func start(t *testing.T, change func(*api.Options)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	verifier := auth.NewVerifier(auth.VerifierOptions{Keys: f.keys, APIKeys: f.accounts.VerifyKey, Revoked: f.accounts.Revoked})
+	verifier := auth.NewVerifier(auth.VerifierOptions{Keys: f.keys, Leeway: -1, APIKeys: f.accounts.VerifyKey, Revoked: f.accounts.Revoked})
 	authorizer := auth.NewAuthorizer(nil)
 	f.manager = session.NewManager(session.Options{
 		Hub: f.hub, Verifier: verifier, Authorizer: authorizer, Limits: limits, Revoked: f.accounts.Revoked,
@@ -237,18 +236,12 @@ func get[T any](a *answer, name string) T {
 // user makes an account and returns tokens of a login.
 func (f *fixture) user(name string) (access, refresh string) {
 	f.t.Helper()
-	credentials := `{"username":"` + name + `","password":"correct horse"}`
-	f.request("POST /register", "").json(credentials).do().is(http.StatusCreated)
-	a := f.request("POST /login", "").json(credentials).do().is(http.StatusOK)
-	return get[string](a, "accessToken"), get[string](a, "refreshToken")
+	f.request("POST /register", "").json(`{"username":"` + name + `","password":"correct horse"}`).do().is(http.StatusCreated)
+	return f.login(name, password)
 }
 
-// compact returns JSON without white space.
-func compact(t *testing.T, text string) string {
-	t.Helper()
-	var b bytes.Buffer
-	if err := json.Compact(&b, []byte(text)); err != nil {
-		t.Fatal(err)
-	}
-	return b.String()
+func (f *fixture) login(name, password string) (access, refresh string) {
+	f.t.Helper()
+	a := f.request("POST /login", "").json(`{"username":"` + name + `","password":"` + password + `"}`).do().is(http.StatusOK)
+	return get[string](a, "accessToken"), get[string](a, "refreshToken")
 }

@@ -170,7 +170,14 @@ func (c *call) deleteMessage() *proto.Error {
 	if err != nil {
 		return err
 	}
-	return c.act(func(done func(*proto.Error)) { c.api.Hub.DeleteMessage(c.actor(p), p.name, p.ns, offset, done) })
+	return c.act(func(done func(*proto.Error)) {
+		c.api.Hub.DeleteMessage(c.actor(p), p.name, p.ns, offset, func(err *proto.Error) {
+			if err != nil && err.Code == proto.ErrBeyondHead { // as for a reader of it
+				err = proto.ErrNotFound.With("room %q has no message with offset %d", p.name, offset)
+			}
+			done(err)
+		})
+	})
 }
 
 func (c *call) trim() *proto.Error {

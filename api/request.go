@@ -26,7 +26,7 @@ func (c *call) body() ([]byte, *proto.Error) {
 	if c.r.ContentLength > limit {
 		return nil, bodyTooLarge(limit)
 	}
-	text, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, limit))
+	text, err := io.ReadAll(http.MaxBytesReader(c.w.ResponseWriter, c.r.Body, limit))
 	switch _, large := errors.AsType[*http.MaxBytesError](err); {
 	case large:
 		return nil, bodyTooLarge(limit)

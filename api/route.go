@@ -121,7 +121,7 @@ func (c *call) serve(r *http.Request, pattern string, found methods) {
 // carryOut asks in turn whether the server takes requests, who asks, how often,
 // and what for, and then lets the route's handler answer.
 func (c *call) carryOut() *proto.Error {
-	if c.route.Access != Anyone {
+	if c.route.Access != Anyone || c.route.Method != http.MethodGet {
 		if err := c.api.Ready(); err != nil && err.Code == proto.ErrShuttingDown {
 			return err
 		}

@@ -108,44 +108,52 @@ type Sessions interface {
 }
 
 // Webhooks shows and changes what waits for the endpoints that the
-// configuration names.
+// configuration names. Its methods may block on a disk.
 type Webhooks interface {
 	Endpoints() []Endpoint
-	Endpoint(name string) (Endpoint, *proto.Error)
-	Dead(ctx context.Context, name, cursor string, limit int) ([]DeadLetter, string, *proto.Error)
+	Endpoint(name string) (Endpoint, bool)
+	Dead(name, cursor string, limit int) ([]DeadLetter, string, *proto.Error)
 
 	// Replay sends dead letters again, all of them where ids is nil, and
 	// returns how many.
-	Replay(ctx context.Context, name string, ids []string) (int, *proto.Error)
-	DropDead(ctx context.Context, name, id string) *proto.Error
+	Replay(name string, ids []string) (int, *proto.Error)
+	DeleteDead(name, id string) *proto.Error
 }
 
-// Endpoint is one webhook and how its deliveries stand. Times are Unix ms, 0
-// for never.
+// Endpoint is one webhook and how it fares. Times are Unix ms, 0 for never. Its
+// fields are those of hook.Status.
 type Endpoint struct {
-	Name        string   `json:"name"`
-	URL         string   `json:"url"`
-	Events      []string `json:"events"`
-	Namespaces  []string `json:"namespaces,omitzero"` // nil: all
-	Circuit     string   `json:"circuit"`             // closed, open, or half-open
-	Waiting     int      `json:"waiting"`             // events in the outbox
-	Oldest      int64    `json:"oldest,omitzero"`     // of those that wait
-	Dead        int      `json:"dead"`                // letters
-	Dropped     uint64   `json:"dropped"`             // events that did not fit, since the start
-	Delivered   uint64   `json:"delivered"`           // since the start
-	Failures    int      `json:"failures"`            // in a row
-	LastError   string   `json:"lastError,omitzero"`
-	LastSuccess int64    `json:"lastSuccess,omitzero"`
-	NextAttempt int64    `json:"nextAttempt,omitzero"`
+	Name       string   `json:"name"`
+	URL        string   `json:"url"` // without a password or a query
+	Events     []string `json:"events"`
+	Namespaces []string `json:"namespaces,omitzero"` // nil for all but the users' inboxes
+	Circuit    string   `json:"circuit"`             // closed, open, half-open, or gone after 410 Gone
+	Waiting    int      `json:"waiting"`             // events, a run of messages counting as one
+	Running    int      `json:"running"`             // deliveries under way
+	Oldest     int64    `json:"oldest,omitzero"`     // when the event that has waited longest began to
+	Dead       int      `json:"dead"`                // dead letters
+	Dropped    uint64   `json:"dropped"`             // events that were given up since the start, each message counting
+	Delivered  uint64   `json:"delivered"`           // deliveries since the start
+	Failures   int      `json:"failures"`            // in a row
+	Next       int64    `json:"nextAttempt,omitzero"`
+	Success    int64    `json:"lastSuccess,omitzero"`
+	Failure    int64    `json:"lastFailure,omitzero"`
+	Error      string   `json:"lastError,omitzero"`
 }
 
-// DeadLetter is an event whose delivery was given up. Times are Unix ms.
+// DeadLetter is an event that is not tried any more. Times are Unix ms. Its
+// fields are those of hook.Letter.
 type DeadLetter struct {
 	ID        string `json:"id"`
 	Event     string `json:"event"`
+	Timestamp int64  `json:"timestamp"` // when it happened
+	At        int64  `json:"givenUpAt"`
+	Attempts  uint64 `json:"attempts"`
+	Status    int    `json:"status,omitzero"` // of the last answer
+	Reason    string `json:"reason"`          // why it was given up
 	Room      string `json:"room,omitzero"`
-	Attempts  int    `json:"attempts"`
-	LastError string `json:"lastError"`
-	CreatedAt int64  `json:"createdAt"`
-	DiedAt    int64  `json:"diedAt"`
+	UserID    string `json:"userId,omitzero"` // join, leave, connect, disconnect
+	Epoch     string `json:"epoch,omitzero"`  // message
+	First     uint64 `json:"first,omitzero"`
+	Last      uint64 `json:"last,omitzero"`
 }

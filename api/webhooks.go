@@ -39,9 +39,10 @@ func (c *call) getWebhook() *proto.Error {
 	if err != nil {
 		return err
 	}
-	found, err := hooks.Endpoint(c.r.PathValue("name"))
-	if err != nil {
-		return err
+	name := c.r.PathValue("name")
+	found, known := hooks.Endpoint(name)
+	if !known {
+		return proto.ErrNotFound.With("there is no webhook %.64q", name)
 	}
 	return c.json(http.StatusOK, found)
 }
@@ -55,14 +56,14 @@ func (c *call) listDead() *proto.Error {
 	if c.query.err != nil {
 		return c.query.err
 	}
-	found, next, err := hooks.Dead(c.r.Context(), c.r.PathValue("name"), cursor, limit)
+	found, next, err := hooks.Dead(c.r.PathValue("name"), cursor, limit)
 	if err != nil {
 		return err
 	}
 	return c.json(http.StatusOK, struct {
 		Dead []DeadLetter `json:"dead"`
 		Next string       `json:"next,omitzero"`
-	}{found, next})
+	}{append([]DeadLetter{}, found...), next})
 }
 
 func (c *call) replayDead() *proto.Error {
@@ -78,7 +79,7 @@ func (c *call) replayDead() *proto.Error {
 	if body.err != nil {
 		return body.err
 	}
-	n, err := hooks.Replay(c.r.Context(), c.r.PathValue("name"), ids)
+	n, err := hooks.Replay(c.r.PathValue("name"), ids)
 	if err != nil {
 		return err
 	}
@@ -90,7 +91,7 @@ func (c *call) replayDead() *proto.Error {
 func (c *call) dropDead() *proto.Error {
 	hooks, err := c.webhooks()
 	if err == nil {
-		err = hooks.DropDead(c.r.Context(), c.r.PathValue("name"), c.r.PathValue("id"))
+		err = hooks.DeleteDead(c.r.PathValue("name"), c.r.PathValue("id"))
 	}
 	if err != nil {
 		return err

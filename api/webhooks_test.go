@@ -1,7 +1,6 @@
 package api_test
 
 import (
-	"context"
 	"net/http"
 	"slices"
 	"testing"
@@ -15,40 +14,32 @@ type noWebhooks struct{}
 
 func (noWebhooks) Endpoints() []api.Endpoint { return []api.Endpoint{} }
 
-func (noWebhooks) Endpoint(string) (api.Endpoint, *proto.Error) {
-	return api.Endpoint{}, proto.ErrNotFound.New()
-}
+func (noWebhooks) Endpoint(string) (api.Endpoint, bool) { return api.Endpoint{}, false }
 
-func (noWebhooks) Dead(context.Context, string, string, int) ([]api.DeadLetter, string, *proto.Error) {
+func (noWebhooks) Dead(string, string, int) ([]api.DeadLetter, string, *proto.Error) {
 	return nil, "", proto.ErrNotFound.New()
 }
 
-func (noWebhooks) Replay(context.Context, string, []string) (int, *proto.Error) {
+func (noWebhooks) Replay(string, []string) (int, *proto.Error) {
 	return 0, proto.ErrNotFound.New()
 }
 
-func (noWebhooks) DropDead(context.Context, string, string) *proto.Error {
+func (noWebhooks) DeleteDead(string, string) *proto.Error {
 	return proto.ErrNotFound.New()
 }
 
 // oneWebhook has one endpoint, with dead letters.
-type oneWebhook struct {
-	noWebhooks
-	dead []string
-}
+type oneWebhook struct{ dead []string }
 
 func (h *oneWebhook) Endpoints() []api.Endpoint {
 	return []api.Endpoint{{Name: "audit", URL: "https://audit.example", Events: []string{"message"}, Circuit: "closed", Dead: len(h.dead)}}
 }
 
-func (h *oneWebhook) Endpoint(name string) (api.Endpoint, *proto.Error) {
-	if name != "audit" {
-		return api.Endpoint{}, proto.ErrNotFound.New()
-	}
-	return h.Endpoints()[0], nil
+func (h *oneWebhook) Endpoint(name string) (api.Endpoint, bool) {
+	return h.Endpoints()[0], name == "audit"
 }
 
-func (h *oneWebhook) Dead(_ context.Context, _, cursor string, limit int) (list []api.DeadLetter, next string, _ *proto.Error) {
+func (h *oneWebhook) Dead(_, cursor string, limit int) (list []api.DeadLetter, next string, _ *proto.Error) {
 	for _, id := range h.dead {
 		if id <= cursor {
 			continue
@@ -61,13 +52,13 @@ func (h *oneWebhook) Dead(_ context.Context, _, cursor string, limit int) (list 
 	return list, "", nil
 }
 
-func (h *oneWebhook) Replay(_ context.Context, _ string, ids []string) (int, *proto.Error) {
+func (h *oneWebhook) Replay(_ string, ids []string) (int, *proto.Error) {
 	before := len(h.dead)
 	h.dead = slices.DeleteFunc(h.dead, func(id string) bool { return ids == nil || slices.Contains(ids, id) })
 	return before - len(h.dead), nil
 }
 
-func (h *oneWebhook) DropDead(_ context.Context, _, id string) *proto.Error {
+func (h *oneWebhook) DeleteDead(_, id string) *proto.Error {
 	i := slices.Index(h.dead, id)
 	if i < 0 {
 		return proto.ErrNotFound.New()
