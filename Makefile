@@ -63,7 +63,7 @@ bench: build bin/floor ## measure throng beside C programs, about 7 minutes; QUI
 	cd bench/plot && go run . '$(CURDIR)/$(RESULTS)'
 
 .PHONY: wrk
-wrk: build ## load the handshake and plain HTTP with wrk, and check its counts
+wrk: build ## load handshakes, plain HTTP and the REST API with wrk, and check its counts
 	bench/wrk/run
 
 .PHONY: tsung
