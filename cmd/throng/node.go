@@ -32,6 +32,7 @@ type node struct {
 	// What newNode has made so far, in this order.
 	store    *storage.Store
 	identity *identity
+	hooks    *hooks
 	hub      *room.Hub
 	server   *netio.Server
 
@@ -123,8 +124,14 @@ func (n *node) close(err error) error {
 			err = closeErr
 		}
 	}
+	if n.hooks != nil {
+		n.hooks.closeGate()
+	}
 	if n.hub != nil {
 		n.hub.Close()
+	}
+	if n.hooks != nil {
+		ended(n.hooks.close())
 	}
 	if n.identity != nil {
 		ended(n.identity.close())

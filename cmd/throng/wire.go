@@ -70,19 +70,23 @@ func newNode(cfg *config.Config, log *slog.Logger) (n *node, err error) {
 	if err != nil {
 		return n, err
 	}
+	if n.hooks, err = openHooks(cfg, log, set, n.store); err != nil {
+		return n, err
+	}
 	n.hub = room.NewHub(room.Options{
-		Namespaces: namespaces(cfg), Limits: cfg.Limits, Log: roomLog{n.store}, Logger: log, Metrics: set,
+		Namespaces: namespaces(cfg), Limits: cfg.Limits, Log: roomLog{n.store}, Observer: n.hooks.observer(), Logger: log, Metrics: set,
 		RingBytes: max(int64(cfg.Memory())/ringShare, minRings),
 	})
 	sessions = session.NewManager(session.Options{
 		Hub: n.hub, Authorizer: n.identity.authorizer, Verifier: n.identity.verifier, Revoked: n.identity.accounts.Revoked,
-		Codecs: codecs(cfg), Limits: cfg.Limits, Heartbeat: cfg.PingInterval, Logger: log, Dev: cfg.Dev, Metrics: set,
+		Codecs: codecs(cfg), Limits: cfg.Limits, Rates: rates(cfg), Heartbeat: cfg.PingInterval, Logger: log, Dev: cfg.Dev, Metrics: set,
 	})
 	n.server, err = listen(cfg, log, set, sessions, api.Handler(api.Options{
 		Ready: n.ready, Metrics: set, Page: web.Handler(), Sockets: []string{socketPath, echoPath},
 		Sessions: sessions, Hub: n.hub, Verifier: n.identity.verifier, Authorizer: n.identity.authorizer, Accounts: n.identity.accounts,
-		Docs: openapi.Handler(api.NotFound()),
-		Info: api.Info{Version: buildinfo.Version(), StartedAt: time.Now(), Namespaces: cfg.Namespaces}, Stats: n.stats, Drain: n.askDrain,
+		Webhooks: n.hooks.api(),
+		Docs:     openapi.Handler(api.NotFound()),
+		Info:     api.Info{Version: buildinfo.Version(), StartedAt: time.Now(), Namespaces: cfg.Namespaces}, Stats: n.stats, Drain: n.askDrain,
 		Limits: &cfg.Limits, Origins: cfg.Origins, Dev: cfg.Dev, BodyBytes: int64(cfg.API.Body), Timeout: cfg.API.Timeout, Logger: log,
 	}))
 	return n, err
@@ -100,6 +104,16 @@ func scheduleProcessors(cfg *config.Config) {
 		pollers = cores
 	}
 	runtime.GOMAXPROCS(netio.Processors(cores, pollers))
+}
+
+// rates are the configured ones, but for logins, which the accounts count.
+func rates(cfg *config.Config) session.Rates {
+	set := func(r config.RateSet) session.RateSet {
+		r.Logins = proto.Rate{}
+		return session.RateSet(r)
+	}
+	r := &cfg.Rate
+	return session.Rates{Connection: set(r.Connection), User: set(r.User), Address: set(r.Address), Room: set(r.Room)}
 }
 
 // codecs lists what clients may speak; the first is for those that do not say.

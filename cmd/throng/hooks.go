@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/thronghq/throng/api"
+	"github.com/thronghq/throng/hook"
+	"github.com/thronghq/throng/internal/config"
+	"github.com/thronghq/throng/proto"
+	"github.com/thronghq/throng/room"
+	"github.com/thronghq/throng/storage"
+)
+
+// hooksGrace is how long deliveries that are under way at the end may take.
+const hooksGrace = 3 * time.Second
+
+// hooks is what tells the application what happens, and asks it what may.
+type hooks struct {
+	webhooks *hook.Webhooks
+	gate     *hook.Gate // nil where nobody is asked
+	told     bool       // there is somebody to tell
+}
+
+func openHooks(cfg *config.Config, log *slog.Logger, set *metrics.Set, store *storage.Store) (*hooks, error) {
+	endpoints := make([]hook.Endpoint, len(cfg.Webhooks))
+	for i := range cfg.Webhooks {
+		w := &cfg.Webhooks[i]
+		secret, err := hook.ParseSecret(string(w.Secret.Bytes()))
+		if err != nil {
+			return nil, fmt.Errorf("webhook.%s.secret: %w", w.Name, err)
+		}
+		events, err := hook.ParseEvents(w.Events)
+		if err != nil {
+			return nil, fmt.Errorf("webhook.%s.events: %w", w.Name, err)
+		}
+		endpoints[i] = hook.Endpoint{
+			Name: w.Name, URL: w.URL, Secret: secret, Events: events, Namespaces: w.Namespaces,
+			Timeout: w.Timeout, MaxWaiting: w.MaxWaiting, MaxAge: w.MaxAge, AllowPrivate: w.AllowPrivate,
+		}
+	}
+	h := &hooks{told: len(endpoints) > 0}
+	var err error
+	if h.gate, err = openGate(cfg, log, set); err != nil {
+		return nil, err
+	}
+	h.webhooks, err = hook.New(hook.Options{
+		Endpoints: endpoints, Outbox: store.Outbox(), History: store.Logs(), Logged: logged(cfg), Logger: log, Metrics: set,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+func openGate(cfg *config.Config, log *slog.Logger, set *metrics.Set) (*hook.Gate, error) {
+	if cfg.Hook.URL == "" {
+		return nil, nil
+	}
+	secret, err := hook.ParseSecret(string(cfg.Hook.Secret.Bytes()))
+	if err != nil {
+		return nil, fmt.Errorf("hook.secret: %w", err)
+	}
+	var events hook.Events
+	for _, name := range cfg.Hook.Events {
+		events |= map[string]hook.Events{
+			"connect": hook.Of(hook.Connect), "join": hook.Of(hook.Join), "publish": hook.Of(hook.Message),
+		}[name]
+	}
+	return hook.NewGate(hook.GateOptions{
+		URL: cfg.Hook.URL, Secret: secret, Events: events, Timeout: cfg.Hook.Timeout,
+		FailOpen: cfg.Hook.OnFailure == config.HookAllow, AllowPrivate: cfg.Hook.AllowPrivate,
+		MaxAnswer: 2 * int64(cfg.Limits.Message), Logger: log, Metrics: set,
+	})
+}
+
+// logged reports of a room whether its namespace keeps messages on disk.
+func logged(cfg *config.Config) func(name string) bool {
+	kept := make(map[string]bool)
+	for _, ns := range namespaces(cfg) {
+		kept[ns.Name] = ns.Durability != proto.Memory && ns.HistorySize > 0
+	}
+	return func(name string) bool { return kept[proto.NamespaceOf(name)] }
+}
+
+// observer is who is told of what happens in rooms; nil for nobody, which costs
+// the rooms nothing.
+func (h *hooks) observer() room.Observer {
+	if !h.told {
+		return nil
+	}
+	return h.webhooks
+}
+
+// closeGate ends the questions: what still waits for an answer gets the one that
+// stands for none. The sessions must still be there.
+func (h *hooks) closeGate() {
+	if h.gate == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), hooksGrace)
+	defer cancel()
+	h.gate.Close(ctx)
+}
+
+// close writes what is still to be told, after the last event and before the
+// store closes. What could not be delivered is, at the next start.
+func (h *hooks) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), hooksGrace)
+	defer cancel()
+	return h.webhooks.Close(ctx)
+}
+
+// api shows the webhooks to the REST API; nil where none are configured.
+func (h *hooks) api() api.Webhooks {
+	if !h.told {
+		return nil
+	}
+	return webhookAPI{h.webhooks}
+}
+
+type webhookAPI struct{ *hook.Webhooks }
+
+// Endpoints implements api.Webhooks.
+func (w webhookAPI) Endpoints() []api.Endpoint {
+	all := w.Webhooks.Endpoints()
+	list := make([]api.Endpoint, len(all))
+	for i := range all {
+		list[i] = api.Endpoint(all[i])
+	}
+	return list
+}
+
+// Endpoint implements api.Webhooks.
+func (w webhookAPI) Endpoint(name string) (api.Endpoint, bool) {
+	status, ok := w.Webhooks.Endpoint(name)
+	return api.Endpoint(status), ok
+}
+
+// Dead implements api.Webhooks.
+func (w webhookAPI) Dead(name, cursor string, limit int) ([]api.DeadLetter, string, *proto.Error) {
+	letters, next, err := w.Webhooks.Dead(name, cursor, limit)
+	list := make([]api.DeadLetter, len(letters))
+	for i := range letters {
+		list[i] = api.DeadLetter(letters[i])
+	}
+	return list, next, err
+}
