@@ -10,6 +10,7 @@ import (
 	"github.com/thronghq/throng/api"
 	"github.com/thronghq/throng/auth"
 	"github.com/thronghq/throng/proto"
+	"github.com/thronghq/throng/session"
 )
 
 // pathOf fills the wildcards of a route's pattern.
@@ -129,6 +130,43 @@ func refusesBodies(f *fixture, r *api.Route, admin string) {
 		f.request(line(r), admin).json("").do().refused(proto.ErrInvalidJSON)
 		f.request(line(r), admin).json("{}").do().refused(proto.ErrInvalidField)
 	}
+}
+
+// TestEveryRouteIsRateLimited: whoever has used up a rate is told when to come
+// back, and others are served.
+func TestEveryRouteIsRateLimited(t *testing.T) {
+	once := proto.Rate{PerSecond: 1e-3, Burst: 1}
+	f := startLimited(t, session.Rates{User: session.RateSet{Frames: once, Handshakes: once}}, func(o *api.Options) { o.Webhooks = noWebhooks{} })
+	routes := api.Routes()
+	for i := range routes {
+		r := &routes[i]
+		if r.Access == api.Anyone {
+			continue // those are bounded by address, and logins by account
+		}
+		token := f.token(fmt.Sprintf("user%d", i), asAdmin)
+		ask := func() *answer {
+			q := f.request(line(r), token)
+			switch {
+			case strings.HasSuffix(r.Pattern, "/messages") && r.Method == http.MethodPost:
+				q.json(`{"content":1` + map[bool]string{true: `,"rooms":["lobby"]`}[r.Pattern == "/messages"] + `}`)
+			case strings.HasSuffix(r.Pattern, "/batch"):
+				q.json(`{"messages":[{"content":1}]}`)
+			case strings.HasSuffix(r.Pattern, "/events"):
+				q.method = http.MethodHead
+			}
+			return q.do()
+		}
+		ask()
+		a := ask()
+		if q := a.fields["results"]; q != nil { // one of several is refused by itself
+			a.says(`"code":"rate_limited"`)
+			continue
+		}
+		if a.status != http.StatusTooManyRequests || a.header.Get("Retry-After") == "" {
+			t.Errorf("%s %s: %d %s", r.Method, r.Pattern, a.status, a.text)
+		}
+	}
+	f.request("GET /me", f.token("other")).do().is(http.StatusOK)
 }
 
 // TestPathsAndMethods: what is not there is a problem, never a page or a

@@ -230,6 +230,14 @@ func TestStreamsEndWithTheirReason(t *testing.T) {
 	closed.ends()
 	f.request("GET /sessions/"+id, f.token("bob")).do().refused(proto.ErrNotFound)
 
+	revoked := f.events("lobby", f.token("dora"))
+	revoked.next("joined")
+	f.request("POST /users/dora/revoke", f.token("root", asAdmin)).do().is(http.StatusNoContent)
+	if e := revoked.next("error"); !strings.Contains(e.data, `"code":"revoked"`) {
+		t.Errorf("revoked: %+v", e)
+	}
+	revoked.ends()
+
 	drained := f.events("lobby", f.token("cleo"))
 	drained.next("joined")
 	f.end(proto.ErrShuttingDown.New())

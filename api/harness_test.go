@@ -42,6 +42,12 @@ type fixture struct {
 // start serves the API until the test's end.
 func start(t *testing.T, change func(*api.Options)) *fixture {
 	t.Helper()
+	return startLimited(t, session.Rates{}, change)
+}
+
+// startLimited is start with rates.
+func startLimited(t *testing.T, rates session.Rates, change func(*api.Options)) *fixture {
+	t.Helper()
 	limits := proto.DefaultLimits()
 	limits.Outbox = 64 << 10
 	f := &fixture{t: t, keys: auth.NewKeySet(secret), store: authtest.NewMemory(), metrics: metrics.NewSet()}
@@ -54,6 +60,7 @@ func start(t *testing.T, change func(*api.Options)) *fixture {
 		Store: f.store, Keys: f.keys, AccessTTL: 15 * time.Minute, RefreshTTL: time.Hour, Registration: true,
 		Argon2: auth.Argon2{MemoryKiB: 8, Time: 1}, Hashes: 1,
 		LoginRate: proto.Rate{PerSecond: 1e-3, Burst: 5},
+		OnRevoke:  func(r auth.Revocation) { f.manager.Revoke(r) },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +69,7 @@ func start(t *testing.T, change func(*api.Options)) *fixture {
 	authorizer := auth.NewAuthorizer(nil)
 	f.manager = session.NewManager(session.Options{
 		Hub: f.hub, Verifier: verifier, Authorizer: authorizer, Limits: limits, Revoked: f.accounts.Revoked,
-		Codecs: []proto.Codec{proto.NewJSON(&limits)}, Heartbeat: time.Minute, Logger: slog.New(slog.DiscardHandler),
+		Codecs: []proto.Codec{proto.NewJSON(&limits)}, Heartbeat: time.Minute, Rates: rates, Logger: slog.New(slog.DiscardHandler),
 	})
 	o := api.Options{
 		Ready: func() *proto.Error { return f.ready.Load() }, Metrics: f.metrics, Page: http.NotFoundHandler(), Sockets: []string{"/ws"},

@@ -14,15 +14,15 @@ import (
 func messageRoutes() []Route {
 	return []Route{
 		{
-			Method: http.MethodGet, Pattern: "/rooms/{room}/messages", Access: User, gzip: true, handle: (*call).listMessages,
+			Method: http.MethodGet, Pattern: "/rooms/{room}/messages", Access: User, command: true, gzip: true, handle: (*call).listMessages,
 			Params: []string{"from", "to", "after", "before", "limit", "reverse", "cursor"},
 		},
-		{Method: http.MethodPost, Pattern: "/rooms/{room}/messages", Access: User, content: true, handle: (*call).publish},
-		{Method: http.MethodPost, Pattern: "/rooms/{room}/messages/batch", Access: User, content: true, gzip: true, handle: (*call).publishBatch},
-		{Method: http.MethodGet, Pattern: "/rooms/{room}/messages/{offset}", Access: User, handle: (*call).getMessage},
+		{Method: http.MethodPost, Pattern: "/rooms/{room}/messages", Access: User, command: true, content: true, handle: (*call).publish},
+		{Method: http.MethodPost, Pattern: "/rooms/{room}/messages/batch", Access: User, command: true, content: true, gzip: true, handle: (*call).publishBatch},
+		{Method: http.MethodGet, Pattern: "/rooms/{room}/messages/{offset}", Access: User, command: true, handle: (*call).getMessage},
 		{Method: http.MethodDelete, Pattern: "/rooms/{room}/messages/{offset}", Access: User, handle: (*call).deleteMessage},
 		{Method: http.MethodPost, Pattern: "/rooms/{room}/trim", Access: User, handle: (*call).trim},
-		{Method: http.MethodPost, Pattern: "/messages", Access: User, content: true, gzip: true, handle: (*call).publishToRooms},
+		{Method: http.MethodPost, Pattern: "/messages", Access: User, command: true, content: true, gzip: true, handle: (*call).publishToRooms},
 		{Method: http.MethodGet, Pattern: "/rooms/{room}/events", Access: User, Params: []string{sinceParam, tokenParam}, stream: true, handle: (*call).events},
 	}
 }

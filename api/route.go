@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/thronghq/throng/proto"
+	"github.com/thronghq/throng/session"
 )
 
 // base is where the API stands.
@@ -33,6 +34,7 @@ type Route struct {
 	Access  Access
 	Params  []string // the query parameters that it takes
 
+	command bool // goes through Sessions.Do or Start, which limit the rate
 	content bool // the body carries content of messages: bounded by api.body alone
 	gzip    bool // a large answer is compressed; none that holds a secret is
 	stream  bool // no timeout ends it
@@ -129,6 +131,9 @@ func (c *call) carryOut() *proto.Error {
 	if err := c.authenticate(); err != nil {
 		return err
 	}
+	if err := c.limitRate(); err != nil {
+		return err
+	}
 	params := c.route.Params
 	if c.api.Dev {
 		params = append(slices.Clip(params), devUser)
@@ -138,4 +143,16 @@ func (c *call) carryOut() *proto.Error {
 		return err
 	}
 	return c.route.handle(c)
+}
+
+// limitRate counts the request as a command of the user's and the address's, as
+// a frame on a WebSocket is, and a stream as a handshake.
+func (c *call) limitRate() *proto.Error {
+	switch {
+	case c.route.stream:
+		return c.api.Sessions.Limit(c.caller(), session.Handshakes, 1)
+	case c.route.command:
+		return nil
+	}
+	return c.api.Sessions.Limit(c.caller(), session.Frames, 1)
 }

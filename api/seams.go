@@ -99,6 +99,10 @@ type Sessions interface {
 	// returns; done is called once, on any goroutine, and must not block.
 	Start(by session.Caller, cmd *proto.Command, done func(*proto.Event, *proto.Error))
 
+	// Limit takes n from the caller's buckets, or says when there will be
+	// enough in them.
+	Limit(by session.Caller, what session.Limited, n int) *proto.Error
+
 	// OpenStream makes a session whose connection is an HTTP response.
 	OpenStream(by session.Caller, conn session.Conn) *session.Session
 
