@@ -14,6 +14,16 @@ import (
 type Caller struct {
 	Identity *auth.Identity // nil for nobody: such callers may do nothing
 	Address  netip.Addr     // the client's; not valid for unknown
+
+	turns *turns // shared by the commands of a batch, nil for none
+}
+
+// InOrder returns a caller whose commands reach their rooms in the order in which
+// one goroutine starts them, also where a gate decides on each: each waits for
+// the verdict on the one before. Without a gate all callers' commands do.
+func (c Caller) InOrder() Caller {
+	c.turns = new(turns)
+	return c
 }
 
 // Do carries out one command for somebody without a connection, through the
@@ -44,10 +54,11 @@ func (m *Manager) Do(ctx context.Context, c Caller, cmd *proto.Command) (*proto.
 // Start is Do without the wait: done is called exactly once with the answer or
 // the error, on any goroutine, perhaps before Start returns, and must not block.
 // The command is borrowed until Start returns. Commands that one goroutine
-// starts reach a room in that order.
+// starts reach a room in that order; with a gate, those of one InOrder caller.
 func (m *Manager) Start(c Caller, cmd *proto.Command, done func(*proto.Event, *proto.Error)) {
 	k := &call{done: done}
 	k.session.manager, k.session.conn = m, k
+	k.session.turns = c.turns
 	k.session.setAddress(c.Address)
 	k.session.identity.Store(c.Identity)
 	err := m.checkCall(c, cmd)
@@ -106,8 +117,8 @@ func (k *call) answer(ev *proto.Event) {
 // Reply implements Conn. Session.Send hands events to answer instead.
 func (k *call) Reply([]byte) { panic("session: a call is answered with an event") }
 
-// Deliver implements Conn. A call takes no frames: an ack among them then comes
-// as an event.
+// Deliver implements Conn: it refuses, and then a room sends the author's ack as
+// an event.
 func (k *call) Deliver([]byte) bool { return false }
 
 // Close implements Conn: the error before it is the answer.

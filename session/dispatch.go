@@ -51,7 +51,25 @@ func (s *Session) Message(op proto.OpCode, payload []byte) {
 // up later is answered with an error event.
 func (s *Session) execute(cmd *proto.Command) *proto.Error {
 	s.manager.meters.commands[cmd.Type].Inc()
-	return s.dispatch(cmd)
+	if s.manager.Gate == nil || cmd.Type == proto.CmdPing {
+		return s.dispatch(cmd)
+	}
+	return s.inTurn(cmd)
+}
+
+// check reports what dispatch would find wrong with a join or a message before
+// it reaches the room.
+func (s *Session) check(cmd *proto.Command) *proto.Error {
+	if cmd.Type == proto.CmdJoin {
+		_, err := s.mayJoin(cmd)
+		return err
+	}
+	if user, direct := s.addressee(cmd); direct {
+		_, err := s.mayWrite(user)
+		return err
+	}
+	_, _, err := s.room("to", cmd.Room, auth.RightPublish)
+	return err
 }
 
 func opName(op proto.OpCode) string {
@@ -133,7 +151,7 @@ func (s *Session) auth(cmd *proto.Command) *proto.Error {
 			return err
 		}
 		s.identify(id)
-		s.welcome(id, cmd.ID)
+		s.begin(cmd.ID)
 		return nil
 	}
 	s.identity.Store(id)
@@ -180,20 +198,25 @@ func (s *Session) mayCreate(name string) bool {
 	return inbox || s.allow(auth.RightCreate, name) == nil
 }
 
-func (s *Session) join(cmd *proto.Command) *proto.Error {
+// mayJoin returns the room's namespace, or why the user may not join the room.
+func (s *Session) mayJoin(cmd *proto.Command) (*proto.Namespace, *proto.Error) {
 	name := string(cmd.Room)
 	ns, err := s.manager.Hub.Namespace("room", name)
+	if err == nil {
+		err = s.allow(auth.RightJoin, name)
+	}
+	if err == nil && cmd.Since.Kind != proto.SinceNone {
+		err = s.allow(auth.RightRead, name)
+	}
+	return ns, err
+}
+
+func (s *Session) join(cmd *proto.Command) *proto.Error {
+	ns, err := s.mayJoin(cmd)
 	if err != nil {
 		return err
 	}
-	if err := s.allow(auth.RightJoin, name); err != nil {
-		return err
-	}
-	if cmd.Since.Kind != proto.SinceNone {
-		if err := s.allow(auth.RightRead, name); err != nil {
-			return err
-		}
-	}
+	name := string(cmd.Room)
 	req := room.JoinRequest{
 		ID: string(cmd.ID), Since: cmd.Since, Echo: cmd.Echo, MayCreate: s.mayCreate(name),
 	}
@@ -241,9 +264,18 @@ func (s *Session) room(field string, name []byte, right auth.Right) (place, stri
 	return p, full, s.allow(right, full)
 }
 
+// addressee returns the other user whose inbox a message is for.
+func (s *Session) addressee(cmd *proto.Command) (user string, direct bool) {
+	if !bytes.HasPrefix(cmd.Room, inboxPrefix) {
+		return "", false
+	}
+	user = string(cmd.Room[len(inboxPrefix):])
+	return user, user != s.UserID()
+}
+
 func (s *Session) publish(cmd *proto.Command) *proto.Error {
-	if bytes.HasPrefix(cmd.Room, inboxPrefix) && string(cmd.Room[len(inboxPrefix):]) != s.UserID() {
-		return s.publishDirect(cmd, string(cmd.Room[len(inboxPrefix):]))
+	if user, direct := s.addressee(cmd); direct {
+		return s.publishDirect(cmd, user)
 	}
 	p, name, err := s.room("to", cmd.Room, auth.RightPublish)
 	if err != nil {
@@ -260,20 +292,28 @@ func (s *Session) publication(cmd *proto.Command, name string) room.Publication 
 	}
 }
 
-// publishDirect sends a message to another user's inbox, and the session's own
-// user's.
-func (s *Session) publishDirect(cmd *proto.Command, user string) *proto.Error {
+// mayWrite returns the settings of inboxes, or why the user may not write to
+// that of another.
+func (s *Session) mayWrite(user string) (*proto.Namespace, *proto.Error) {
 	if err := auth.CheckUserID("to", user); err != nil {
-		return err
+		return nil, err
 	}
 	name := room.Inbox(user)
 	ns, err := s.manager.Hub.Namespace("to", name)
+	if err == nil {
+		err = s.allow(auth.RightDM, name)
+	}
+	return ns, err
+}
+
+// publishDirect sends a message to another user's inbox, and the session's own
+// user's.
+func (s *Session) publishDirect(cmd *proto.Command, user string) *proto.Error {
+	ns, err := s.mayWrite(user)
 	if err != nil {
 		return err
 	}
-	if err := s.allow(auth.RightDM, name); err != nil {
-		return err
-	}
+	name := room.Inbox(user)
 	own, _ := s.place([]byte(room.Inbox(s.UserID())))
 	s.manager.Hub.PublishDirect(s, own.ms, name, ns, s.publication(cmd, name))
 	return nil

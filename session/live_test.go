@@ -111,8 +111,10 @@ func TestARevocationClosesWhatItCovers(t *testing.T) {
 	inFixture(t, nil, func(t *testing.T, f *fixture) {
 		conns := make(map[string]*conn)
 		for _, id := range []auth.Identity{
-			{UserID: "ana", Session: "s1", TokenID: "t1"}, {UserID: "ana", Session: "s2", TokenID: "t2"},
-			{UserID: "bob", Session: "s3", TokenID: "t3"}, {UserID: "bob", KeyID: "k1"},
+			{UserID: "ana", Session: "s1", TokenID: "t1"},
+			{UserID: "ana", Session: "s2", TokenID: "t2"},
+			{UserID: "bob", Session: "s3", TokenID: "t3"},
+			{UserID: "bob", KeyID: "k1"},
 		} {
 			conns[id.UserID+id.Session] = &conn{}
 			s := &Session{manager: f.manager}

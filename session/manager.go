@@ -19,8 +19,7 @@ import (
 // browsers, which cannot set a header.
 const BearerProtocol = "bearer."
 
-// Options says how sessions behave. All fields but Dev, Metrics and Now must be
-// set.
+// Options says how sessions behave. All fields above Dev must be set.
 type Options struct {
 	Hub        *room.Hub
 	Verifier   *auth.Verifier
@@ -35,7 +34,9 @@ type Options struct {
 	// more; nil revokes nothing. It must not block.
 	Revoked func(*auth.Identity) bool
 
-	Rates Rates // the zero value bounds nothing
+	Rates    Rates    // the zero value bounds nothing
+	Gate     Gate     // nil lets everybody do what they have the right to
+	Observer Observer // nil tells nobody
 
 	Metrics *metrics.Set
 	Now     func() time.Time
@@ -46,6 +47,7 @@ type Manager struct {
 	Options
 	meters    meters
 	index     *index
+	held      held
 	limiter   *limiter               // nil where nothing is bounded
 	ending    map[*proto.Code]uint32 // for each reason of an end, a number above 0
 	jsonCodec uint8                  // index in Codecs
@@ -66,6 +68,7 @@ func NewManager(o Options) *Manager {
 		o.Metrics = metrics.NewSet()
 	}
 	m := &Manager{Options: o, index: newIndex(), ending: make(map[*proto.Code]uint32), jsonCodec: jsonCodec(o.Codecs)}
+	m.held.register(o.Metrics)
 	m.limiter = newLimiter(o.Rates, o.Now, o.Metrics)
 	m.meters.sessions = o.Metrics.NewCounter("throng_sessions")
 	m.meters.commands = make([]*metrics.Counter, proto.CmdNone+1)

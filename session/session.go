@@ -42,12 +42,10 @@ type Session struct {
 	connectedAt int64    // Unix ms
 	address     [16]byte // the client's, as IPv6; zero for unknown
 	id          [16]byte // told to the client, authorises nothing; begins with the user's place in the index
-	codec       uint8    // index in Options.Codecs
-	via         Via
 
 	// Owned by the poller.
-	invalid uint8  // invalid frames in a row
-	tolls   *tolls // nil until something bounds rates
+	tolls *tolls // nil until something bounds rates
+	turns *turns // nil until the gate decides on something
 
 	identity atomic.Pointer[auth.Identity] // nil until authenticated; always of one user
 	device   atomic.Pointer[device]        // nil until the client says
@@ -59,11 +57,18 @@ type Session struct {
 	next *Session
 	prev *Session
 
-	mu     sync.Mutex
-	live   bool    // the index has it
-	gone   bool    // the connection has ended
-	warned bool    // that the token runs out
-	places []place // by the room's name
+	mu        sync.Mutex
+	places    []place // by the room's name
+	live      bool    // the index has it
+	gone      bool    // the connection has ended
+	announced bool    // the observer has been told that it is there
+	warned    bool    // the client has been told that its token runs out
+
+	// Small ones, here because there is place: static after Open …
+	codec uint8 // index in Options.Codecs
+	via   Via
+	// … and owned by the poller.
+	invalid uint8 // invalid frames in a row
 }
 
 // Via says how a session is connected.
@@ -93,8 +98,8 @@ func (s *Session) Open(c Conn) {
 	s.conn = c
 	s.connectedAt = now.UnixMilli()
 	s.manager.meters.sessions.Inc()
-	if id := s.identity.Load(); id != nil {
-		s.welcome(id, nil)
+	if s.identity.Load() != nil {
+		s.begin(nil)
 		return
 	}
 	c.SetDeadline(now.Add(s.manager.Limits.AuthTimeout))
@@ -107,7 +112,8 @@ func (s *Session) identify(id *auth.Identity) {
 }
 
 // welcome makes the session known as the user's and answers with it.
-func (s *Session) welcome(id *auth.Identity, reply []byte) {
+func (s *Session) welcome(reply []byte) {
+	id := s.identity.Load()
 	if !s.appear(id) {
 		return
 	}
@@ -135,6 +141,7 @@ func (s *Session) appear(id *auth.Identity) bool {
 		s.manager.Hub.Connect(s)
 	}
 	s.mu.Unlock()
+	s.announce()
 	return !s.closeRevoked(id)
 }
 
@@ -152,11 +159,16 @@ func (s *Session) closeRevoked(id *auth.Identity) bool {
 // its own reason counts.
 func (s *Session) Closed(reason string) {
 	s.manager.meters.sessions.Dec()
+	var info Info
+	if s.manager.Observer != nil && s.identity.Load() != nil {
+		info = s.info()
+	}
 	s.mu.Lock()
 	s.gone = true
-	places, live := s.places, s.live
+	places := s.places
 	s.places = nil
-	if live {
+	announced := s.announced
+	if s.live {
 		s.manager.index.remove(s)
 		if s.via == WebSocket {
 			s.manager.Hub.Disconnect(s)
@@ -165,6 +177,9 @@ func (s *Session) Closed(reason string) {
 	s.mu.Unlock()
 	for _, p := range places {
 		s.manager.Hub.Drop(p.ms, p.ns)
+	}
+	if announced {
+		s.manager.Observer.Disconnected(info, s.reason(reason))
 	}
 }
 
