@@ -189,7 +189,7 @@ func (c *cursor) step(head uint64) (more, delivered bool) {
 	if c.stopped {
 		return false, false
 	}
-	k.frames = c.retractionsLocked(k.frames, k.at.next)
+	k.frames = c.retractionsLocked(k.frames, k.at.next, k.deleted)
 	if len(k.frames) > 0 && !c.ms.member.Deliver(k.frames) {
 		return true, false
 	}
@@ -211,6 +211,7 @@ type chunk struct {
 	messages int
 	at       startAt // where the stream stands after the frames
 	full     bool
+	deleted  []uint64 // offsets of tombstones
 }
 
 // add takes the next stored message, and reports whether there is room for
@@ -228,6 +229,9 @@ func (k *chunk) add(m *proto.Message) bool {
 		k.frames = proto.AppendMessageFrame(k.frames, k.codec, m, own)
 	}
 	k.messages++
+	if m.Kind == proto.KindDeleted {
+		k.deleted = append(k.deleted, m.Offset)
+	}
 	k.at.next, k.at.hint, k.at.loose = m.Offset+1, m.Time, false
 	k.full = len(k.frames) >= cursorBytes
 	return !k.full

@@ -27,6 +27,7 @@ type memory struct {
 	fail   *proto.Error  // what the sink gets
 	broken error         // what Room and Read answer
 	gate   chan struct{} // where not nil, Read waits for it to close
+	after  chan struct{} // the same, when it has what it reads
 
 	receipts map[receiptOf]uint64
 	pairs    []pair
@@ -304,6 +305,12 @@ func (r *memoryRoom) Read(rg proto.Range, visit func(*proto.Message) bool) error
 	msgs := slices.Clone(r.messages[min(int(r.trimmed), len(r.messages)):])
 	r.reads++
 	r.mu.Unlock()
+	r.log.mu.Lock()
+	after := r.log.after
+	r.log.mu.Unlock()
+	if after != nil {
+		<-after
+	}
 	if rg.Reverse {
 		slices.Reverse(msgs)
 	}
@@ -405,6 +412,7 @@ type event struct {
 	UserID    string          `json:"userId"`
 	Status    string          `json:"status"`
 	Duplicate bool            `json:"duplicate"`
+	Deleted   bool            `json:"deleted"`
 	Code      string          `json:"code"`
 	Reason    string          `json:"reason"`
 	After     uint64          `json:"after"`

@@ -1,6 +1,8 @@
 package room
 
 import (
+	"slices"
+
 	"github.com/thronghq/throng/proto"
 )
 
@@ -224,10 +226,11 @@ func (c *cursor) retract(ev *proto.Event) {
 }
 
 // retractionsLocked appends the frames of the deletions of messages below an
-// offset: the cursor reads tombstones from there on.
-func (c *cursor) retractionsLocked(dst []byte, below uint64) []byte {
+// offset: the cursor reads tombstones from there on. Of the known ones the member
+// gets a tombstone already.
+func (c *cursor) retractionsLocked(dst []byte, below uint64, known []uint64) []byte {
 	for _, ev := range c.retracted {
-		if ev.Offset < below {
+		if ev.Offset < below && !slices.Contains(known, ev.Offset) {
 			dst = proto.AppendEventFrame(dst, c.ms.member.Codec(), ev)
 		}
 	}
@@ -239,7 +242,7 @@ func (c *cursor) retractionsLocked(dst []byte, below uint64) []byte {
 func (c *cursor) takeRetractions(dst []byte) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.retractionsLocked(dst, c.next)
+	return c.retractionsLocked(dst, c.next, nil)
 }
 
 // replace puts a tombstone in the place of its message, if the ring has that.
