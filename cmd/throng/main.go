@@ -42,6 +42,7 @@ func commands() []command {
 		{"serve", "serve connections until SIGTERM or SIGINT (the default)", runServe},
 		{"token", "print a token for a user", runToken},
 		{"key", "make, list, retire and remove the keys that sign tokens", runKey},
+		{"user", "look after the accounts", runUser},
 		{"config", "check the configuration, or print all of it", runConfig},
 		{"bench", "load a server and measure it", runBench},
 		{"version", "print the version", runVersion},

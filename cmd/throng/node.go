@@ -35,6 +35,7 @@ type node struct {
 	hooks    *hooks
 	hub      *room.Hub
 	server   *netio.Server
+	admin    *adminServer
 
 	failed   chan error    // the log's end, once
 	asked    chan struct{} // a drain was asked for
@@ -123,6 +124,9 @@ func (n *node) close(err error) error {
 		if err == nil {
 			err = closeErr
 		}
+	}
+	if n.admin != nil {
+		n.admin.close()
 	}
 	if n.hooks != nil {
 		n.hooks.closeGate()

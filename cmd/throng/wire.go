@@ -81,15 +81,23 @@ func newNode(cfg *config.Config, log *slog.Logger) (n *node, err error) {
 		Hub: n.hub, Authorizer: n.identity.authorizer, Verifier: n.identity.verifier, Revoked: n.identity.accounts.Revoked,
 		Codecs: codecs(cfg), Limits: cfg.Limits, Rates: rates(cfg), Heartbeat: cfg.PingInterval, Logger: log, Dev: cfg.Dev, Metrics: set,
 	})
-	n.server, err = listen(cfg, log, set, sessions, api.Handler(api.Options{
+	handler := api.Handler(api.Options{
 		Ready: n.ready, Metrics: set, Page: web.Handler(), Sockets: []string{socketPath, echoPath},
 		Sessions: sessions, Hub: n.hub, Verifier: n.identity.verifier, Authorizer: n.identity.authorizer, Accounts: n.identity.accounts,
 		Webhooks: n.hooks.api(),
 		Docs:     openapi.Handler(api.NotFound()),
 		Info:     api.Info{Version: buildinfo.Version(), StartedAt: time.Now(), Namespaces: cfg.Namespaces}, Stats: n.stats, Drain: n.askDrain,
 		Limits: &cfg.Limits, Origins: cfg.Origins, Dev: cfg.Dev, BodyBytes: int64(cfg.API.Body), Timeout: cfg.API.Timeout, Logger: log,
-	}))
-	return n, err
+	})
+	if n.server, err = listen(cfg, log, set, sessions, handler); err != nil {
+		return n, err
+	}
+	socket, err := listenAdmin(cfg.DataDir, log)
+	if err != nil {
+		return n, err
+	}
+	n.admin = serveAdmin(socket, handler, log)
+	return n, nil
 }
 
 // scheduleProcessors gives Go's scheduler a processor for each poller beside the
@@ -121,6 +129,9 @@ func codecs(cfg *config.Config) []proto.Codec {
 	return []proto.Codec{proto.NewJSON(&cfg.Limits), proto.NewBinary(&cfg.Limits)}
 }
 
+// storeFolder is where the store lies in the data directory.
+const storeFolder = "store"
+
 // openStore opens the store, which sends to failed once it can no longer write.
 // That may happen before it is open, and then it never is.
 func openStore(cfg *config.Config, log *slog.Logger, set *metrics.Set, failed chan error) (*storage.Store, error) {
@@ -136,7 +147,7 @@ func openStore(cfg *config.Config, log *slog.Logger, set *metrics.Set, failed ch
 	}
 	done := make(chan opened, 1)
 	go func() {
-		store, err := storage.Open(filepath.Join(cfg.DataDir, "store"), storage.Options{
+		store, err := storage.Open(filepath.Join(cfg.DataDir, storeFolder), storage.Options{
 			Namespaces: durable, Logger: log, Metrics: set, CacheBytes: int64(cfg.Storage.Cache),
 			SyncInterval: cfg.Storage.SyncInterval, MinFree: uint64(cfg.Storage.MinFree),
 			Fatal: func(err error) { failed <- err },
