@@ -36,6 +36,20 @@ type outcome struct {
 	Connections *struct {
 		OpenedPerSecond float64 `json:"opened_per_second"`
 	}
+	Rest *struct {
+		Requests []struct {
+			Name      string
+			Requests  uint64
+			PerSecond float64 `json:"requests_per_second"`
+			Refused   uint64
+			Latency   struct{ P50, P99 float64 } `json:"latency_ms"`
+		}
+		Login *struct {
+			Quiet  struct{ P50 float64 } `json:"messages_without_logins_ms"`
+			Beside struct{ P50 float64 } `json:"messages_beside_logins_ms"`
+			P50    []float64             `json:"p50_ratios"`
+		}
+	}
 	Append *struct {
 		PerSecond float64 `json:"messages_per_second"`
 		File      struct {
@@ -86,6 +100,11 @@ func TestBenchmarksAgainstTheServer(t *testing.T) {
 		"echo --connections 5 --messages 100 --warmup 0 --codec json",
 		"history --connections 4 --rooms 2 --messages 250 --page 100 --duration 300ms",
 		"history --connections 4 --rooms 4 --messages 100 --page 33 --duration 300ms --codec binary",
+		"rest --requests 3 --members 4 --duration 300ms --warmup 50ms",
+		"rest --requests 1 --members 1 --duration 300ms --warmup 0 --size 60000",
+		"rest --scenario history --requests 2 --messages 1234 --page 50 --duration 200ms --warmup 0",
+		"rest --scenario history --requests 2 --messages 7 --page 50 --duration 100ms --warmup 0",
+		"rest --scenario login --requests 2 --members 3 --duration 600ms --warmup 50ms",
 	} {
 		t.Run(command, func(t *testing.T) {
 			args := append(strings.Fields(command), "--url", server.URL(""))
@@ -99,8 +118,34 @@ func TestBenchmarksAgainstTheServer(t *testing.T) {
 			if (o.Connections != nil) != (o.Benchmark == "conn") {
 				t.Errorf("connections: %+v", o.Connections)
 			}
+			if (o.Rest != nil) != (o.Benchmark == "rest") {
+				t.Errorf("rest: %+v", o.Rest)
+			}
 			checkDeliveries(t, command, o)
+			checkRest(t, command, o)
 		})
+	}
+}
+
+// checkRest looks at what each kind of request cost.
+func checkRest(t *testing.T, command string, o outcome) {
+	t.Helper()
+	if o.Rest == nil {
+		return
+	}
+	if len(o.Rest.Requests) < 2 || o.Rest.Requests[0].Name != "GET /healthz" {
+		t.Fatalf("%s: %+v", command, o.Rest)
+	}
+	for _, r := range o.Rest.Requests {
+		if r.Requests == 0 || r.PerSecond <= 0 || r.Refused != 0 || r.Latency.P50 <= 0 || r.Latency.P99 < r.Latency.P50 {
+			t.Errorf("%s: %+v", command, r)
+		}
+	}
+	if l := o.Rest.Login; (l != nil) != strings.Contains(command, "login") || l != nil && (len(l.P50) != 3 || l.Quiet.P50 <= 0 || l.Beside.P50 <= 0) {
+		t.Errorf("%s: logins %+v", command, l)
+	}
+	if strings.Contains(command, "--members 4") && o.Delivered != 4*o.Sent {
+		t.Errorf("%s: %d messages were published and %d delivered to 4 members", command, o.Sent, o.Delivered)
 	}
 }
 
@@ -203,6 +248,9 @@ func TestCommandLine(t *testing.T) {
 		{"fanout --size 3 --page 7", 64, "--page"},
 		{"fanout --size 3", 64, "--size 3"},
 		{"fanout --processes 0", 64, "--processes 0"},
+		{"rest --help", 0, "--scenario"},
+		{"rest --scenario dance", 64, `--scenario "dance": one of publish, history, login`},
+		{"rest --requests 0 --messages 0", 64, "--requests 0"},
 		{"append --durability perhaps", 64, `--durability "perhaps"`},
 		{"fanout --url ws://192.0.2.1:80", 1, "--allow-remote"},
 		{"echo --url ws://192.0.2.1:80", 1, "--allow-remote"},
