@@ -36,8 +36,10 @@ func seedSets(f *testing.F) []string {
 	}
 	for _, key := range []jose.JSONWebKey{
 		{Key: []byte("thirty-two bytes of a secret key"), KeyID: "k", Algorithm: HS256, Use: "sig"},
-		{Key: ec, KeyID: "k", Algorithm: ES256}, {Key: ec.Public(), KeyID: "k"},
-		{Key: ed, KeyID: "k", Algorithm: EdDSA}, {Key: ed.Public(), KeyID: "k", Algorithm: EdDSA, Use: "enc"},
+		{Key: ec, KeyID: "k", Algorithm: ES256},
+		{Key: ec.Public(), KeyID: "k"},
+		{Key: ed, KeyID: "k", Algorithm: EdDSA},
+		{Key: ed.Public(), KeyID: "k", Algorithm: EdDSA, Use: "enc"},
 	} {
 		set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{key}})
 		if err != nil {

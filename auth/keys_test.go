@@ -339,9 +339,16 @@ func TestKeysFileOthersCanReach(t *testing.T) {
 		secret bool
 		fails  bool
 	}{
-		{0o600, true, false}, {0o640, true, false}, {0o440, true, false},
-		{0o644, true, true}, {0o660, true, true}, {0o601, true, true}, {0o602, true, true},
-		{0o644, false, false}, {0o664, false, true}, {0o646, false, true},
+		{0o600, true, false},
+		{0o640, true, false},
+		{0o440, true, false},
+		{0o644, true, true},
+		{0o660, true, true},
+		{0o601, true, true},
+		{0o602, true, true},
+		{0o644, false, false},
+		{0o664, false, true},
+		{0o646, false, true},
 	}
 	for _, test := range tests {
 		key := public(material()[auth.ES256])

@@ -1,22 +1,26 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/thronghq/throng/auth"
 	"github.com/thronghq/throng/internal/throngtest"
 )
 
 // TestMetricsAreDocumented holds the table of docs/operations.md to what a
 // server serves that has done a little of everything.
 func TestMetricsAreDocumented(t *testing.T) {
-	s := throngtest.Start(t, throngtest.Options{})
+	s := throngtest.Start(t, throngtest.Options{Args: withEverything(t)})
 	ada := throngtest.Dial(t, s.WSURL("/ws?user=ada"), throngtest.DialOptions{})
 	ada.Expect("session")
 	ada.Send(map[string]any{"type": "join", "room": "lobby"})
@@ -50,6 +54,29 @@ func TestMetricsAreDocumented(t *testing.T) {
 	if left := missing(documented, served); len(left) > 0 {
 		t.Errorf("documented and not served: %v", left)
 	}
+}
+
+// withEverything configures what has metrics of its own.
+func withEverything(t *testing.T) []string {
+	t.Helper()
+	keys := filepath.Join(t.TempDir(), "keys.json")
+	if _, err := auth.GenerateKey(keys, auth.EdDSA, "", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	published, err := auth.PublicKeys(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Write(published) // the client's problem
+	}))
+	t.Cleanup(issuer.Close)
+	file := filepath.Join(t.TempDir(), "throng.toml")
+	text := fmt.Sprintf("[issuer.idp]\nissuer = \"them\"\njwks_url = %q\naudience = [\"us\"]\n", issuer.URL)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return []string{"--config=" + file, "--auth-keys-file=" + keys}
 }
 
 // missing returns the names of the first list that are not in the second.
