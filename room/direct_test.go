@@ -155,7 +155,7 @@ func TestAuthorsLearnWhatHasArrived(t *testing.T) {
 		ana.readAll(t)
 		eve.readAll(t)
 		ack := func(offset uint64) {
-			h.hub.Ack(bob, nil, "user:bob", h.namespace("user:bob"), AckRequest{"a", "e1", offset})
+			h.hub.Ack(bob, nil, "user:bob", h.namespace("user:bob"), AckRequest{ID: "a", Epoch: "e1", Offset: offset})
 		}
 		ack(3)
 		if e := first(t, ana.readAll(t), "delivered"); e.MsgID != ids[2] || e.To != "user:bob" {
@@ -181,7 +181,7 @@ func TestAuthorsLearnWhatHasArrived(t *testing.T) {
 		h := newHouse(t, log)
 		defer h.hub.Close()
 		ana, bob := h.connected("ana"), h.connected("bob")
-		h.hub.Ack(bob, nil, "user:bob", h.namespace("user:bob"), AckRequest{"a", "e1", 4})
+		h.hub.Ack(bob, nil, "user:bob", h.namespace("user:bob"), AckRequest{ID: "a", Epoch: "e1", Offset: 4})
 		expectKinds(t, ana) // told before the restart
 		expectKinds(t, bob)
 	})
@@ -193,7 +193,7 @@ func TestReceiptsAreSavedNowAndThen(t *testing.T) {
 		ms := h.join(ana, "r", proto.Since{})
 		h.publish(ana, ms, "r", "", "1")
 		ana.readAll(t)
-		h.hub.Ack(ana, ms, "r", h.namespace("r"), AckRequest{"a", "e1", 1})
+		h.hub.Ack(ana, ms, "r", h.namespace("r"), AckRequest{ID: "a", Epoch: "e1", Offset: 1})
 		synctest.Wait()
 		h.log.set(func() { h.log.broken = fmt.Errorf("no disk") })
 		time.Sleep(2 * saveEvery)

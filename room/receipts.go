@@ -68,6 +68,7 @@ type AckRequest struct {
 	ID     string
 	Epoch  string
 	Offset uint64
+	Done   func() // called where there is no error to answer; nil for nobody
 }
 
 // Ack takes note of what the user has received of the room, up to and with the
@@ -92,6 +93,9 @@ func (h *Hub) Ack(m Member, ms *Membership, name string, ns *proto.Namespace, re
 			h.readers.submit(&deliveredJob{room: r, user: owner, to: req.Offset})
 		case ns.Durability != proto.Memory:
 			h.receipts.raise(name, m.UserID(), req.Offset)
+		}
+		if err == nil && req.Done != nil {
+			req.Done()
 		}
 	})
 }

@@ -665,7 +665,10 @@ func TestAcksAreChecked(t *testing.T) {
 		h.publish(ana, ms, "r", "", "1")
 		ns := h.namespace("r")
 		ana.readAll(t)
-		for _, req := range []AckRequest{{"ok", "e1", 1}, {"beyond", "e1", 2}, {"epoch", "e0", 1}, {"lower", "e1", 0}} {
+		for _, req := range []AckRequest{
+			{ID: "ok", Epoch: "e1", Offset: 1}, {ID: "beyond", Epoch: "e1", Offset: 2},
+			{ID: "epoch", Epoch: "e0", Offset: 1}, {ID: "lower", Epoch: "e1"},
+		} {
 			h.hub.Ack(ana, ms, "r", ns, req)
 		}
 		events := ana.readAll(t)

@@ -28,8 +28,8 @@ func (c Caller) InOrder() Caller {
 
 // Do carries out one command for somebody without a connection, through the
 // same checks as a connection's, and waits for its answer: message (all forms),
-// history, ack, members and host. The command is borrowed until Do returns, the
-// answer is the caller's.
+// history, ack (of the user's own inbox, answered with a bare EvAck), members and
+// host. The command is borrowed until Do returns, the answer is the caller's.
 //
 // What a codec has checked of a frame's command is up to the caller here: that
 // JSON content is valid JSON, above all. Names and sizes are checked.

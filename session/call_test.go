@@ -41,6 +41,8 @@ func TestCommandsWithoutAConnection(t *testing.T) {
 			{ana, &proto.Command{Type: proto.CmdHistory, Room: []byte("r"), History: proto.History{After: 1}}, "history 1"},
 			{ana, &proto.Command{Type: proto.CmdHistory, Room: []byte("r"), Cursor: []byte("x")}, "invalid_cursor"},
 			{ana, &proto.Command{Type: proto.CmdMembers, Room: []byte("r")}, "members 0"},
+			{ana, &proto.Command{Type: proto.CmdAck, Room: []byte("user:ana"), Epoch: []byte("x"), Offset: 1}, "invalid_field"},
+			{ana, &proto.Command{Type: proto.CmdAck, Room: []byte("user:bob"), Epoch: []byte("x"), Offset: 1}, "not_joined"},
 			{bob, &proto.Command{Type: proto.CmdHost, Room: []byte("r"), Action: proto.HostMaxUsers, Max: 3}, "not_host"},
 			{ana, &proto.Command{Type: proto.CmdHost, Room: []byte("r"), Action: proto.HostMaxUsers, Max: 3}, "host"},
 			{manager, &proto.Command{Type: proto.CmdHost, Room: []byte("r"), Action: proto.HostMute, User: []byte("bob")}, "host"},
@@ -70,6 +72,14 @@ func TestCommandsWithoutAConnection(t *testing.T) {
 			if got != step.want {
 				t.Errorf("step %d: %s (%v), want %s", i, got, err, step.want)
 			}
+		}
+		page, err := f.manager.Do(t.Context(), ana, &proto.Command{Type: proto.CmdHistory, Room: []byte("user:ana")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken, err := f.manager.Do(t.Context(), ana, &proto.Command{Type: proto.CmdAck, Room: []byte("user:ana"), Epoch: []byte(page.Epoch), Offset: 1})
+		if err != nil || taken.Type != proto.EvAck {
+			t.Errorf("an ack: %v, %v", taken, err)
 		}
 		if n := f.manager.index.count(); n != 0 {
 			t.Errorf("%d calls are listed as sessions", n)

@@ -357,7 +357,11 @@ func (s *Session) ack(cmd *proto.Command) *proto.Error {
 			return err
 		}
 	}
-	s.manager.Hub.Ack(s, p.ms, name, p.ns, room.AckRequest{ID: string(cmd.ID), Epoch: string(cmd.Epoch), Offset: cmd.Offset})
+	req := room.AckRequest{ID: string(cmd.ID), Epoch: string(cmd.Epoch), Offset: cmd.Offset}
+	if s.isCall() { // which waits for an answer; a connection gets none
+		req.Done = func() { s.Send(&proto.Event{Type: proto.EvAck, Room: name}) }
+	}
+	s.manager.Hub.Ack(s, p.ms, name, p.ns, req)
 	return nil
 }
 

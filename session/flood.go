@@ -23,7 +23,7 @@ type tolls struct {
 }
 
 // pay takes what a command of that size costs of all who pay for it, or says who
-// cannot. A frame that is no command has the type CmdNone.
+// cannot.
 func (s *Session) pay(cmd *proto.Command, size int) *proto.Error {
 	l := s.manager.limiter
 	if l == nil {

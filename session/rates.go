@@ -13,9 +13,8 @@ import (
 // nothing. An address of IPv6 stands for all of its /64.
 type Rates struct{ Connection, User, Address, Room RateSet }
 
-// RateSet bounds what is done in one scope. In a room, Frames and Bytes count
-// the commands that name it. Logins and Handshakes have no meaning for a
-// connection and a room, and nor has any connection for REST.
+// RateSet bounds what is done in one scope. In a room, Frames and Bytes are those
+// of messages. Logins and Handshakes have no meaning for a connection and a room.
 type RateSet struct{ Frames, Bytes, Joins, Publishes, Logins, Handshakes proto.Rate }
 
 // Limited is a kind of thing that rates bound.
@@ -146,7 +145,7 @@ func (l *limiter) payOn(r *receipt, p payer, what *toll) *proto.Error {
 			continue
 		}
 		for kind, n := range what {
-			speed := l.speeds[c][kind]
+			speed := l.speed(c, Limited(kind), what)
 			if n == 0 || speed.off() {
 				continue
 			}
@@ -166,11 +165,19 @@ func (l *limiter) payOn(r *receipt, p payer, what *toll) *proto.Error {
 // asks reports whether the scope bounds anything of the toll.
 func (l *limiter) asks(c scope, what *toll) bool {
 	for kind, n := range what {
-		if n > 0 && !l.speeds[c][kind].off() {
+		if n > 0 && !l.speed(c, Limited(kind), what).off() {
 			return true
 		}
 	}
 	return false
+}
+
+// speed is what bounds one kind of a toll in a scope.
+func (l *limiter) speed(c scope, kind Limited, what *toll) speed {
+	if c == scopeRoom && kind <= Bytes && what[Publishes] == 0 {
+		return speed{}
+	}
+	return l.speeds[c][kind]
 }
 
 // buckets returns the payer's buckets of one scope, nil where it has none.

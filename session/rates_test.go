@@ -35,7 +35,7 @@ func TestRates(t *testing.T) {
 		{"publishes of a user", Rates{User: RateSet{Publishes: rate(1, 3)}}, `{"type":"message","id":"%d","to":"r%[1]d","content":1}`, 3},
 		{"joins of an address", Rates{Address: RateSet{Joins: rate(1, 2)}}, `{"type":"join","id":"%d","room":"r%[1]d"}`, 2},
 		{"publishes to a room", Rates{Room: RateSet{Publishes: rate(1, 2)}}, `{"type":"message","id":"%d","to":"r","content":1}`, 2},
-		{"frames to a room", Rates{Room: RateSet{Frames: rate(1, 2)}}, `{"type":"history","id":"%d","room":"r"}`, 2},
+		{"bytes to a room", Rates{Room: RateSet{Bytes: rate(52, 2*52)}}, `{"type":"message","id":"%d","to":"r","content":12345}`, 2},
 	} {
 		inFixture(t, withRates(c.rates), func(t *testing.T, f *fixture) {
 			s, conn := f.open(Handshake{Authorization: "Bearer " + f.token("ana", time.Hour), Address: netip.MustParseAddr("192.0.2.7")})
