@@ -98,14 +98,20 @@ func newFlagSet(name string) *pflag.FlagSet {
 // flags, and loads the configuration. Unless ok, the command is done and exits
 // with the code.
 func loadConfig(set *pflag.FlagSet, args []string, o outside, usage string) (cfg *config.Config, code int, ok bool) {
+	return loadConfigBeside(0, set, args, o, usage)
+}
+
+// loadConfigBeside is loadConfig for a command that takes some arguments beside
+// its flags; they are the set's.
+func loadConfigBeside(most int, set *pflag.FlagSet, args []string, o outside, usage string) (cfg *config.Config, code int, ok bool) {
 	flags := config.AddFlags(set)
 	err := flags.Parse(args)
 	if errors.Is(err, pflag.ErrHelp) {
 		fmt.Fprint(o.out, usage)
 		return nil, exitOK, false
 	}
-	if err == nil && set.NArg() > 0 {
-		err = fmt.Errorf("unexpected argument %q", set.Arg(0))
+	if err == nil && set.NArg() > most {
+		err = fmt.Errorf("unexpected argument %q", set.Arg(most))
 	}
 	if err != nil {
 		return nil, usageError(o, set.Name(), err), false

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -59,8 +58,10 @@ func runUser(args []string, o outside) int {
 			continue
 		}
 		c := &userCommand{outside: o}
-		args = args[1:]
-		set := newFlagSet("user")
+		set, operands := newFlagSet("user"), 0
+		if verb.named {
+			operands = 1
+		}
 		if verb.password {
 			set.BoolVar(&c.source.stdin, "password-stdin", false, "")
 			set.BoolVar(&c.source.generate, "generate", false, "")
@@ -71,13 +72,8 @@ func runUser(args []string, o outside) int {
 		case "list":
 			set.StringVar(&c.prefix, "prefix", "", "")
 		}
-		if verb.named && len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-			c.name, args = args[0], args[1:]
-		} else if last := len(args) - 1; verb.named && last >= 0 && !strings.HasPrefix(args[last], "-") {
-			c.name, args = args[last], args[:last]
-		}
-		cfg, code, ok := loadConfig(set, args, o, userUsage())
-		switch {
+		cfg, code, ok := loadConfigBeside(operands, set, args[1:], o, userUsage())
+		switch c.name = set.Arg(0); {
 		case !ok:
 			return code
 		case verb.named && c.name == "":
