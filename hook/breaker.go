@@ -65,13 +65,13 @@ func (b *breaker) abandon(probe bool) {
 	}
 }
 
-// state names the breaker's state: closed, open or half_open.
+// state names the breaker's state: closed, open or half-open.
 func (b *breaker) state(now time.Time) string {
 	switch {
 	case b.opens == 0:
 		return "closed"
 	case b.probing || !now.Before(b.until):
-		return "half_open"
+		return "half-open"
 	}
 	return "open"
 }

@@ -17,12 +17,15 @@ type Status struct {
 	URL        string // without a password or a query
 	Events     []string
 	Namespaces []string // nil for all but the users' inboxes
-	Circuit    string   // closed, open, half_open, or gone after 410 Gone
+	Circuit    string   // closed, open, half-open, or gone after 410 Gone
 	Waiting    int      // events, a run of messages counting as one
 	Running    int      // deliveries under way
 	Oldest     int64    // when the event that has waited longest began to
 	Dead       int      // dead letters
 	Dropped    uint64   // events that were given up since the start, each message counting
+	Delivered  uint64   // deliveries since the start
+	Failures   int      // in a row
+	Next       int64    // when the next delivery is due, 0 where nothing waits or one is under way
 	Success    int64    // the last delivery
 	Failure    int64    // the last try that failed
 	Error      string   // the last error, "" for none
@@ -75,13 +78,20 @@ func (ep *endpoint) status(now time.Time) Status {
 	s := Status{
 		Name: ep.Name, URL: redacted(ep.URL), Events: ep.Events.Names(), Namespaces: ep.Namespaces,
 		Circuit: ep.breaker.state(now), Waiting: ep.waiting, Running: ep.running, Dead: len(ep.dead),
-		Dropped: ep.dropped, Success: ep.lastSuccess, Failure: ep.lastFailure, Error: ep.lastErrorText,
+		Dropped: ep.dropped, Delivered: ep.delivered, Failures: ep.breaker.failures, Success: ep.lastSuccess, Failure: ep.lastFailure, Error: ep.lastErrorText,
 	}
 	if ep.disabled {
 		s.Circuit = "gone"
 	}
 	if ep.oldest != nil {
 		s.Oldest = ep.oldest.queued
+	}
+	if len(ep.due) > 0 && ep.running == 0 && !ep.disabled {
+		next := ep.due[0].due
+		if ep.breaker.opens > 0 {
+			next = ep.breaker.until // a probe does not wait for its lane
+		}
+		s.Next = max(next.UnixMilli(), ep.paused.UnixMilli())
 	}
 	return s
 }

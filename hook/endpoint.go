@@ -71,6 +71,7 @@ type endpoint struct {
 	gapFailures   int
 	gapDue        time.Time
 	dropped       uint64
+	delivered     uint64
 	lastSuccess   int64 // Unix ms
 	lastFailure   int64 // Unix ms
 	lastErrorText string

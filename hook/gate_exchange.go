@@ -93,7 +93,7 @@ func readVerdict(body []byte, q *question) (Verdict, error) {
 			refusal.Detail = shorten(b.Reason)
 		}
 		return Verdict{Err: refusal}, nil
-	case b.Content == nil || q.event != Message:
+	case b.Content == nil || string(b.Content) == "null" || q.event != Message:
 		return Verdict{}, nil
 	case q.Kind != proto.KindBytes:
 		return Verdict{Content: b.Content}, nil

@@ -1,7 +1,6 @@
 package hook
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -95,20 +94,21 @@ const (
 	errorTextBytes = 512      // of what is kept of an error
 )
 
+// newDialer returns a dialer that connects to private addresses only if it may.
+func newDialer(allowPrivate bool) *net.Dialer {
+	d := &net.Dialer{Timeout: dialTimeout}
+	if !allowPrivate {
+		d.Control = guard
+	}
+	return d
+}
+
 // newClient returns a client that follows no redirects, asks no proxy, checks
 // certificates, and connects to private addresses only if it may.
 func newClient(allowPrivate bool, conns int) *http.Client {
-	dialer := &net.Dialer{Timeout: dialTimeout}
-	if !allowPrivate {
-		dialer.Control = guard
-	}
-	return clientWith(dialer.DialContext, conns)
-}
-
-func clientWith(dial func(ctx context.Context, network, address string) (net.Conn, error), conns int) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
-			DialContext:            dial,
+			DialContext:            newDialer(allowPrivate).DialContext,
 			MaxConnsPerHost:        conns,
 			MaxIdleConns:           conns,
 			MaxIdleConnsPerHost:    conns,

@@ -21,7 +21,7 @@ type Endpoint struct {
 	Secret []byte // the key itself, see ParseSecret
 	Events Events // what it is told
 
-	// Namespaces are those whose rooms' events it is told; nil for all but
+	// Namespaces are those whose rooms' events it is told; none for all but
 	// the users' inboxes, which must be named.
 	Namespaces []string
 
@@ -81,6 +81,9 @@ func (o Options) withDefaults() Options {
 	o.Endpoints = slices.Clone(o.Endpoints)
 	for i := range o.Endpoints {
 		e := &o.Endpoints[i]
+		if len(e.Namespaces) == 0 {
+			e.Namespaces = nil
+		}
 		setDefault(&e.Timeout, 10*time.Second)
 		setDefault(&e.MaxWaiting, 100_000)
 		setDefault(&e.MaxAge, 72*time.Hour)

@@ -174,6 +174,7 @@ func (ep *endpoint) noteLocked(j *job, o outcome, now time.Time) {
 		ep.log.Warn("the endpoint's circuit is open", slog.Duration("for", ep.breaker.opens), slog.String("error", o.err))
 	}
 	if o.ok {
+		ep.delivered++
 		ep.lastSuccess = now.UnixMilli()
 		return
 	}

@@ -45,6 +45,15 @@ type Webhooks struct {
 // New reads what waits and begins to deliver it. Events that happened while an
 // endpoint was not configured are not told to it.
 func New(o Options) (*Webhooks, error) {
+	w, err := open(o)
+	if err == nil {
+		w.start()
+	}
+	return w, err
+}
+
+// open reads what waits.
+func open(o Options) (*Webhooks, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
 		return nil, err
@@ -63,7 +72,6 @@ func New(o Options) (*Webhooks, error) {
 	for _, ep := range w.endpoints {
 		ep.meters = newEndpointMeters(o.Metrics, ep)
 	}
-	w.start()
 	return w, nil
 }
 
