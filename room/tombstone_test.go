@@ -229,7 +229,7 @@ func TestALaggingMemberLearnsOfDeletions(t *testing.T) {
 				slow.bound = 3 << 10
 				h.join(slow, "r", proto.Since{})
 				synctest.Wait()
-				const head = 600 // several chunks
+				const head = 600         // several chunks
 				h.fill("r", "ann", head) // most of them wait
 				if cleared {
 					h.hub.room("r", h.namespace("r")).ring.clear()
