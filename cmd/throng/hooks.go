@@ -13,6 +13,7 @@ import (
 	"github.com/thronghq/throng/internal/config"
 	"github.com/thronghq/throng/proto"
 	"github.com/thronghq/throng/room"
+	"github.com/thronghq/throng/session"
 	"github.com/thronghq/throng/storage"
 )
 
@@ -22,8 +23,8 @@ const hooksGrace = 3 * time.Second
 // hooks is what tells the application what happens, and asks it what may.
 type hooks struct {
 	webhooks *hook.Webhooks
-	gate     *hook.Gate // nil where nobody is asked
-	told     bool       // there is somebody to tell
+	gate     *hook.Gate  // nil where nobody is asked
+	told     hook.Events // what somebody is told
 }
 
 func openHooks(cfg *config.Config, log *slog.Logger, set *metrics.Set, store *storage.Store) (*hooks, error) {
@@ -43,7 +44,10 @@ func openHooks(cfg *config.Config, log *slog.Logger, set *metrics.Set, store *st
 			Timeout: w.Timeout, MaxWaiting: w.MaxWaiting, MaxAge: w.MaxAge, AllowPrivate: w.AllowPrivate,
 		}
 	}
-	h := &hooks{told: len(endpoints) > 0}
+	h := new(hooks)
+	for i := range endpoints {
+		h.told |= endpoints[i].Events
+	}
 	var err error
 	if h.gate, err = openGate(cfg, log, set); err != nil {
 		return nil, err
@@ -87,13 +91,95 @@ func logged(cfg *config.Config) func(name string) bool {
 	return func(name string) bool { return kept[proto.NamespaceOf(name)] }
 }
 
-// observer is who is told of what happens in rooms; nil for nobody, which costs
-// the rooms nothing.
-func (h *hooks) observer() room.Observer {
-	if !h.told {
+// roomObserver is who is told of what happens in rooms; nil for nobody, which
+// costs the rooms nothing.
+func (h *hooks) roomObserver() room.Observer {
+	if h.told&^hook.Of(hook.Connect, hook.Disconnect) == 0 {
 		return nil
 	}
 	return h.webhooks
+}
+
+// sessionObserver is who is told of who comes and goes; nil for nobody.
+func (h *hooks) sessionObserver() session.Observer {
+	if h.told&hook.Of(hook.Connect, hook.Disconnect) == 0 {
+		return nil
+	}
+	return visitors{h.webhooks}
+}
+
+// visitors tells webhooks of sessions.
+type visitors struct{ webhooks *hook.Webhooks }
+
+// Connected implements session.Observer.
+func (v visitors) Connected(i session.Info) { v.webhooks.Connected(connectionOf(i)) }
+
+// Disconnected implements session.Observer.
+func (v visitors) Disconnected(i session.Info, reason string) {
+	v.webhooks.Disconnected(connectionOf(i), reason)
+}
+
+func connectionOf(i session.Info) hook.Connection {
+	return hook.Connection{
+		SessionID: i.SessionID, UserID: i.UserID, Address: i.Address, DeviceType: i.DeviceType, DeviceOS: i.DeviceOS,
+		Via: i.Via, ConnectedAt: i.ConnectedAt,
+	}
+}
+
+// sessionGate is who decides for the application; nil for nobody.
+func (h *hooks) sessionGate() session.Gate {
+	if h.gate == nil {
+		return nil
+	}
+	return doorkeeper{h.gate}
+}
+
+// doorkeeper asks a hook what sessions ask it, as far as the hook wants that.
+type doorkeeper struct{ gate *hook.Gate }
+
+// Connect implements session.Gate.
+func (d doorkeeper) Connect(r session.ConnectRequest, answer func(session.Verdict)) {
+	if !d.gate.Wants(hook.Connect) {
+		answer(session.Verdict{})
+		return
+	}
+	q := questionOf(&r.Asker)
+	q.DeviceType, q.DeviceOS = r.DeviceType, r.DeviceOS
+	d.gate.Connect(q, verdictTo(answer))
+}
+
+// Join implements session.Gate.
+func (d doorkeeper) Join(r session.JoinRequest, answer func(session.Verdict)) {
+	if !d.gate.Wants(hook.Join) {
+		answer(session.Verdict{})
+		return
+	}
+	q := questionOf(&r.Asker)
+	q.Room = r.Room
+	d.gate.Join(q, verdictTo(answer))
+}
+
+// Publish implements session.Gate.
+func (d doorkeeper) Publish(r session.PublishRequest, answer func(session.Verdict)) {
+	if !d.gate.Wants(hook.Message) {
+		answer(session.Verdict{})
+		return
+	}
+	q := questionOf(&r.Asker)
+	q.Room, q.Kind, q.Content, q.Transient = r.Room, r.Kind, r.Content, r.Transient
+	d.gate.Publish(q, verdictTo(answer))
+}
+
+func questionOf(a *session.Asker) hook.Question {
+	q := hook.Question{UserID: a.UserID, SessionID: a.SessionID}
+	if a.Address.IsValid() {
+		q.Address = a.Address.String()
+	}
+	return q
+}
+
+func verdictTo(answer func(session.Verdict)) func(hook.Verdict) {
+	return func(v hook.Verdict) { answer(session.Verdict(v)) }
 }
 
 // closeGate ends the questions: what still waits for an answer gets the one that
@@ -117,7 +203,7 @@ func (h *hooks) close() error {
 
 // api shows the webhooks to the REST API; nil where none are configured.
 func (h *hooks) api() api.Webhooks {
-	if !h.told {
+	if h.told == 0 {
 		return nil
 	}
 	return webhookAPI{h.webhooks}

@@ -74,19 +74,19 @@ func newNode(cfg *config.Config, log *slog.Logger) (n *node, err error) {
 		return n, err
 	}
 	n.hub = room.NewHub(room.Options{
-		Namespaces: namespaces(cfg), Limits: cfg.Limits, Log: roomLog{n.store}, Observer: n.hooks.observer(), Logger: log, Metrics: set,
+		Namespaces: namespaces(cfg), Limits: cfg.Limits, Log: roomLog{n.store}, Observer: n.hooks.roomObserver(), Logger: log, Metrics: set,
 		RingBytes: max(int64(cfg.Memory())/ringShare, minRings),
 	})
 	sessions = session.NewManager(session.Options{
-		Hub: n.hub, Authorizer: n.identity.authorizer, Verifier: n.identity.verifier, Revoked: n.identity.accounts.Revoked,
+		Hub: n.hub, Gate: n.hooks.sessionGate(), Observer: n.hooks.sessionObserver(),
+		Verifier: n.identity.verifier, Authorizer: n.identity.authorizer, Revoked: n.identity.accounts.Revoked,
 		Codecs: codecs(cfg), Limits: cfg.Limits, Rates: rates(cfg), Heartbeat: cfg.PingInterval, Logger: log, Dev: cfg.Dev, Metrics: set,
 	})
 	handler := api.Handler(api.Options{
 		Ready: n.ready, Metrics: set, Page: web.Handler(), Sockets: []string{socketPath, echoPath},
 		Sessions: sessions, Hub: n.hub, Verifier: n.identity.verifier, Authorizer: n.identity.authorizer, Accounts: n.identity.accounts,
-		Webhooks: n.hooks.api(),
-		Docs:     openapi.Handler(api.NotFound()),
-		Info:     api.Info{Version: buildinfo.Version(), StartedAt: time.Now(), Namespaces: cfg.Namespaces}, Stats: n.stats, Drain: n.askDrain,
+		Webhooks: n.hooks.api(), Docs: openapi.Handler(api.NotFound()), Stats: n.stats, Drain: n.askDrain,
+		Info:   api.Info{Version: buildinfo.Version(), StartedAt: time.Now(), Namespaces: cfg.Namespaces},
 		Limits: &cfg.Limits, Origins: cfg.Origins, Dev: cfg.Dev, BodyBytes: int64(cfg.API.Body), Timeout: cfg.API.Timeout, Logger: log,
 	})
 	if n.server, err = listen(cfg, log, set, sessions, handler); err != nil {
