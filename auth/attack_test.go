@@ -1,6 +1,7 @@
 package auth_test
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -9,6 +10,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -246,6 +248,40 @@ func TestHeadersBringNoKeys(t *testing.T) {
 	}
 	for _, crit := range []any{[]string{"b64"}, []string{}, nil, "exp"} {
 		refusedWith(t, v, minted(t, material()[auth.RS256], map[string]any{"kid": "RS256", "crit": crit, "b64": false}, good(nil)), proto.ErrInvalidToken)
+	}
+}
+
+// An issuer signs other things than access tokens with the same keys.
+func TestTokensForOtherPurposes(t *testing.T) {
+	v := target(t)
+	for _, typ := range []any{"logout+jwt", "Logout+JWT", "application/secevent+jwt", "dpop+jwt", "+jwt", nil, 1, []string{"JWT"}} {
+		refusedWith(t, v, minted(t, material()[auth.EdDSA], map[string]any{"typ": typ}, good(nil)), proto.ErrInvalidToken)
+	}
+	for _, typ := range []string{"JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", "JOSE", ""} {
+		if _, err := v.Verify([]byte(minted(t, material()[auth.EdDSA], map[string]any{"typ": typ}, good(nil)))); err != nil {
+			t.Errorf("typ %q: %v", typ, err)
+		}
+	}
+	if _, err := v.Verify([]byte(hmacOver(t, key, `{"alg":"HS256"}`, `{"sub":"ada","iss":"us","aud":"here"}`))); err != nil {
+		t.Errorf("without typ: %v", err)
+	}
+}
+
+// What is refused is told to the log where that listens, and never quoted.
+func TestTheLogHoldsNoToken(t *testing.T) {
+	var log bytes.Buffer
+	v := auth.NewVerifier(auth.VerifierOptions{
+		Keys: auth.NewKeySet(key), Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	token := forged(t, []byte("another key"), `{"alg":"HS256"}`, good(nil))
+	refusedWith(t, v, token, proto.ErrInvalidToken)
+	if !strings.Contains(log.String(), "a key of this server") {
+		t.Errorf("the log says %q", log.String())
+	}
+	for part := range strings.SplitSeq(token, ".") {
+		if strings.Contains(log.String(), part) {
+			t.Errorf("the log holds %q of the token", part)
+		}
 	}
 }
 

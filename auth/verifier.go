@@ -2,9 +2,11 @@ package auth
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -42,7 +44,7 @@ type VerifierOptions struct {
 	Revoked func(*Identity) bool
 
 	Now     func() time.Time // nil for time.Now
-	Logger  *slog.Logger     // nil for none
+	Logger  *slog.Logger     // told at level debug why something is refused; nil for none
 	Metrics *metrics.Set     // nil for none
 }
 
@@ -72,6 +74,9 @@ func NewVerifier(o VerifierOptions) *Verifier {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Metrics == nil {
 		o.Metrics = metrics.NewSet()
@@ -118,6 +123,9 @@ func (v *Verifier) Verify(token []byte) (*Identity, *proto.Error) {
 		id, err = nil, proto.ErrRevoked.New()
 	}
 	v.count(err)
+	if err != nil {
+		v.Logger.LogAttrs(context.Background(), slog.LevelDebug, "a token is refused", slog.Any("error", err))
+	}
 	return id, err
 }
 
@@ -170,6 +178,9 @@ func (a *attempt) keys(token *jwt.Token) (any, error) {
 	if _, critical := token.Header["crit"]; critical {
 		return nil, refused("its header asks for extensions (crit), of which this server knows none")
 	}
+	if !isAccessToken(token.Header) {
+		return nil, refused("its typ says that it is made for something else")
+	}
 	kid, err := kidOf(token.Header)
 	if err != nil {
 		return nil, refused("its kid is not a text, or empty")
@@ -179,6 +190,20 @@ func (a *attempt) keys(token *jwt.Token) (any, error) {
 		return a.issuer.find(kid, alg, v.Now(), a.claims.IssuedAt.Time)
 	}
 	return v.Keys.ring.Load().find(kid, alg)
+}
+
+// isAccessToken reports whether a header does not say that the token is of
+// another kind (typ; RFC 8725, section 3.11), such as logout+jwt: an issuer
+// signs those with the same keys for the same audience. Access tokens are
+// at+jwt (RFC 9068), or of no kind.
+func isAccessToken(header map[string]any) bool {
+	value, given := header["typ"]
+	if !given {
+		return true
+	}
+	kind, ok := value.(string)
+	kind = strings.ToLower(kind)
+	return ok && (!strings.HasSuffix(kind, "+jwt") || strings.HasSuffix(kind, "at+jwt"))
 }
 
 // admit turns the claims, whose signature is good, into an identity.

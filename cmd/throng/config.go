@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	"github.com/thronghq/throng/auth"
 	"github.com/thronghq/throng/internal/config"
 )
 
@@ -38,6 +39,11 @@ func confirmConfig(cfg *config.Config, o outside) int {
 	for _, warning := range cfg.Warnings() {
 		fmt.Fprintf(o.err, "warning: %s\n", warning)
 	}
+	keys, err := auth.OpenKeySet(auth.KeySetOptions{File: cfg.Auth.KeysFile, SigningKey: cfg.Auth.SigningKey})
+	if err != nil {
+		return failure(o, err)
+	}
+	keys.Close()
 	fmt.Fprintln(o.out, "ok")
 	return exitOK
 }
@@ -53,7 +59,7 @@ func configUsage() string {
 	return fmt.Sprintf(`Usage: throng config check|print [FLAGS]
 
 check prints everything that is wrong with the configuration that throng serve
-would run with, and exits with 1, or prints ok. print writes all of it as TOML,
+would run with, its keys file included, and exits with 1, or prints ok. print writes all of it as TOML,
 secrets masked.
 
 %s`, config.Usage())

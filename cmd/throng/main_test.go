@@ -44,6 +44,8 @@ func TestCommandLine(t *testing.T) {
 		{"config check", []string{"config", "check"}, exitOK, "ok\n", ""},
 		{"config check finds", []string{"config", "check", "--listen=x"}, exitFailure, "", "listen = x (flag --listen)"},
 		{"config check warns", []string{"config", "check", "--auth-hs256-secret=x"}, exitOK, "ok\n", "RFC 7518"},
+		{"config check looks at the keys", []string{"config", "check", "--auth-keys-file=" + missing}, exitFailure, "", "no such file"},
+		{"config check looks for the signing key", []string{"config", "check", "--auth-signing-key=k"}, exitFailure, "", "auth.signing_key"},
 		{"config check, flag unknown", []string{"config", "check", "--x"}, exitUsage, "", "--x"},
 		{"config print", []string{"config", "print", "--listen=:1"}, exitOK, `listen = [":1"]`, ""},
 		{"key", []string{"key"}, exitUsage, "", "generate, list, retire or remove"},
