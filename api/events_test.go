@@ -16,7 +16,7 @@ import (
 
 // reader reads a stream of server-sent events as an EventSource does.
 type reader struct {
-	t        *testing.T
+	t        testing.TB
 	response *http.Response
 	lines    *bufio.Reader
 	retry    string

@@ -26,7 +26,7 @@ var secret = []byte("a secret of at least thirty-two bytes")
 
 // fixture is the API before real rooms, sessions and accounts, all in memory.
 type fixture struct {
-	t        *testing.T
+	t        testing.TB
 	url      string // with /api/v1
 	root     string
 	keys     *auth.KeySet
@@ -35,18 +35,19 @@ type fixture struct {
 	manager  *session.Manager
 	hub      *room.Hub
 	metrics  *metrics.Set
+	handler  http.Handler
 	ready    atomic.Pointer[proto.Error]
 	end      context.CancelCauseFunc // of all requests
 }
 
 // start serves the API until the test's end.
-func start(t *testing.T, change func(*api.Options)) *fixture {
+func start(t testing.TB, change func(*api.Options)) *fixture {
 	t.Helper()
 	return startLimited(t, session.Rates{}, change)
 }
 
 // startLimited is start with rates.
-func startLimited(t *testing.T, rates session.Rates, change func(*api.Options)) *fixture {
+func startLimited(t testing.TB, rates session.Rates, change func(*api.Options)) *fixture {
 	t.Helper()
 	limits := proto.DefaultLimits()
 	limits.Outbox = 64 << 10
@@ -82,12 +83,12 @@ func startLimited(t *testing.T, rates session.Rates, change func(*api.Options)) 
 	}
 	var requests context.Context
 	requests, f.end = context.WithCancelCause(context.Background())
-	handler := api.Handler(o)
+	f.handler = api.Handler(o)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithCancelCause(r.Context())
 		stop := context.AfterFunc(requests, func() { cancel(context.Cause(requests)) })
 		defer stop()
-		handler.ServeHTTP(w, r.WithContext(ctx))
+		f.handler.ServeHTTP(w, r.WithContext(ctx))
 	}))
 	f.root, f.url = server.URL, server.URL+"/api/v1"
 	t.Cleanup(func() {
@@ -149,7 +150,7 @@ func (r *request) json(body string) *request {
 
 // answer is what came back.
 type answer struct {
-	t      *testing.T
+	t      testing.TB
 	what   string
 	status int
 	header http.Header

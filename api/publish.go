@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/thronghq/throng/proto"
+	"github.com/thronghq/throng/session"
 )
 
 const (
@@ -107,7 +108,7 @@ func (c *call) publishBatch() *proto.Error {
 	if body.err != nil {
 		return body.err
 	}
-	return c.publishAll(len(messages), make([]result, len(messages)), func(i int) (*proto.Command, *proto.Error) {
+	return c.publishAll(c.caller().InOrder(), make([]result, len(messages)), func(i int) (*proto.Command, *proto.Error) {
 		o := parseObject(messages[i], publicationFields)
 		if o.err != nil {
 			o.err = o.err.Code.With("messages[%d]: %s", i, o.err.Text())
@@ -135,7 +136,7 @@ func (c *call) publishToRooms() *proto.Error {
 	for i, name := range rooms {
 		results[i].Room = name
 	}
-	return c.publishAll(len(rooms), results, func(i int) (*proto.Command, *proto.Error) {
+	return c.publishAll(c.caller(), results, func(i int) (*proto.Command, *proto.Error) {
 		if err := proto.CheckRoomName("rooms["+strconv.Itoa(i)+"]", rooms[i]); err != nil {
 			return nil, err
 		}
@@ -145,16 +146,17 @@ func (c *call) publishToRooms() *proto.Error {
 	})
 }
 
-// publishAll starts n publishes in their order, some of them on their way at
+// publishAll starts publishes in their order, one for each result, some of them on their way at
 // once, and answers with what became of each, in the same order. The order
 // within a room is that in which they are started. What is not answered when the
 // request's time is over gets that for an error.
-func (c *call) publishAll(n int, results []result, next func(i int) (*proto.Command, *proto.Error)) *proto.Error {
+func (c *call) publishAll(by session.Caller, results []result, next func(i int) (*proto.Command, *proto.Error)) *proto.Error {
 	type answer struct {
 		i   int
 		ev  *proto.Event
 		err *proto.Error
 	}
+	n := len(results)
 	answers := make(chan answer, n) // those that nobody waits for any more fit, too
 	settle := func(a answer) {
 		if a.err != nil {
@@ -163,7 +165,7 @@ func (c *call) publishAll(n int, results []result, next func(i int) (*proto.Comm
 		}
 		results[a.i].ack = ackOf(a.ev)
 	}
-	caller, started, settled, done := c.caller(), 0, 0, c.r.Context().Done()
+	started, settled, done := 0, 0, c.r.Context().Done()
 	for settled < n {
 		for started < n && started-settled < batchWindow {
 			i := started
@@ -173,7 +175,7 @@ func (c *call) publishAll(n int, results []result, next func(i int) (*proto.Comm
 				answers <- answer{i, nil, err}
 				continue
 			}
-			c.api.Sessions.Start(caller, cmd, func(ev *proto.Event, err *proto.Error) { answers <- answer{i, ev, err} })
+			c.api.Sessions.Start(by, cmd, func(ev *proto.Event, err *proto.Error) { answers <- answer{i, ev, err} })
 		}
 		select {
 		case a := <-answers:

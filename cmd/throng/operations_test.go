@@ -28,6 +28,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	ada.Send(map[string]any{"type": "message", "to": "lobby", "content": "hello"})
 	ada.Expect("ack")
 	ada.Close()
+	get(t, s.URL("/api/v1/me?user=ada"))
 
 	page, err := os.ReadFile("../../docs/operations.md")
 	if err != nil {
