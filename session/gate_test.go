@@ -86,6 +86,7 @@ func inGate(t *testing.T, run func(t *testing.T, f *fixture, g *gate, s *Session
 		g.next(t, "connect").answer(Verdict{})
 		c.await(t, "session")
 		run(t, f, g, s, c)
+		synctest.Wait()
 		if n, bytes := f.manager.held.commands.Load(), f.manager.held.bytes.Load(); n != 0 || bytes != 0 {
 			t.Errorf("%d commands, %d bytes are counted as waiting", n, bytes)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -41,26 +42,46 @@ func playExamples(t *testing.T, tables *bintest.Codec) {
 		t.Fatalf("the page has only %d examples", len(sequences))
 	}
 	s := throngtest.Start(t, throngtest.Options{})
+	values := map[string]json.RawMessage{"token": docToken(t, s, "1h")}
+	for _, q := range sequences {
+		t.Run(q.Name, func(t *testing.T) {
+			if tables != nil && q.Name == "errors" {
+				t.Skip("its frames are wrong as JSON alone can be")
+			}
+			if tables != nil && q.Name == "token_expiring" {
+				t.Skip("it waits for a token's end, once is enough")
+			}
+			server := s
+			if args := docArgs[q.Name]; args != nil {
+				server = throngtest.Start(t, throngtest.Options{Args: args})
+			}
+			values["brief"] = docToken(t, s, "9s")
+			clients := &docClients{server: server, tables: tables, conns: make(map[string]*websocket.Conn)}
+			defer clients.close()
+			if err := q.Run(clients, maps.Clone(values)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// docArgs are the flags of the servers that examples have to themselves.
+var docArgs = map[string][]string{
+	"rates": {"--rate-connection-publishes", "6/m burst 2"},
+}
+
+// docToken returns a token of ann's in JSON.
+func docToken(t *testing.T, s *throngtest.Server, ttl string) json.RawMessage {
+	t.Helper()
 	var out bytes.Buffer
-	if code := runToken([]string{"--user", "ann", "--data-dir", s.DataDir}, outside{out: &out, err: os.Stderr}); code != exitOK {
+	if code := runToken([]string{"--user", "ann", "--ttl", ttl, "--data-dir", s.DataDir}, outside{out: &out, err: os.Stderr}); code != exitOK {
 		t.Fatalf("throng token exits with %d", code)
 	}
 	token, err := json.Marshal(strings.TrimSpace(out.String()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, q := range sequences {
-		t.Run(q.Name, func(t *testing.T) {
-			if tables != nil && q.Name == "errors" {
-				t.Skip("its frames are wrong as JSON alone can be")
-			}
-			clients := &docClients{server: s, tables: tables, conns: make(map[string]*websocket.Conn)}
-			defer clients.close()
-			if err := q.Run(clients, map[string]json.RawMessage{"token": token}); err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	return token
 }
 
 // docClients connects the clients of one example.
