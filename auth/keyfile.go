@@ -122,14 +122,17 @@ func (f *keyFile) load() (*keyring, error) {
 }
 
 func (f *keyFile) read() (*keyring, error) {
-	file, err := os.Open(f.path)
+	file, err := os.OpenFile(f.path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe must not hold up the end
 	if err != nil {
 		return nil, withoutPath(err)
 	}
 	defer file.Close()
 	info, err := file.Stat()
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, withoutPath(err)
+	case !info.Mode().IsRegular():
+		return nil, errors.New("it is not a regular file")
 	}
 	data, err := io.ReadAll(io.LimitReader(file, maxSetBytes+1))
 	if err != nil {

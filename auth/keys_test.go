@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -365,6 +366,24 @@ func TestKeysFileOthersCanReach(t *testing.T) {
 		}
 		if (err != nil) != test.fails || err != nil && !strings.Contains(err.Error(), "chmod 600") {
 			t.Errorf("mode %v, secret %v: %v", test.mode, test.secret, err)
+		}
+	}
+}
+
+// What could keep the server waiting is not read.
+func TestKeysFileThatIsNone(t *testing.T) {
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{dir, pipe, os.DevNull} {
+		keys, err := auth.OpenKeySet(auth.KeySetOptions{File: path})
+		if err == nil {
+			keys.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), "not a regular file") {
+			t.Errorf("%s: %v", path, err)
 		}
 	}
 }
