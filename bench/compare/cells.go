@@ -38,6 +38,7 @@ const (
 	cellEcho    = "echo"
 	cellHistory = "history"
 	cellAppend  = "append"
+	cellREST    = "REST"
 
 	sideThrong  = "throng"
 	sideBinary  = "throng, binary"
@@ -47,6 +48,8 @@ const (
 	sideAllRead = "all read"
 	sideAsync   = "async"
 	sideSync    = "sync"
+	sidePublish = "publish"
+	sidePages   = "pages"
 )
 
 func cells(p plan) []cell {
@@ -65,6 +68,8 @@ func cells(p plan) []cell {
 	// A publisher at full speed keeps many messages under way. The warm-up is
 	// long, so that the outboxes of those that never read are full after it.
 	slow := slices.Clip([]string{"--outstanding", "64", "--warmup", (3 * p.Warmup).String()})
+
+	rest := append([]string{"rest", "--members", "1"}, timed...)
 
 	return []cell{
 		{cellConn, p.Rounds / 2, []side{
@@ -91,6 +96,10 @@ func cells(p plan) []cell {
 		}},
 		{cellHistory, 1, []side{
 			{sideThrong, throng, with("history", "json", "--duration", p.Duration.String())},
+		}},
+		{cellREST, few, []side{
+			{sidePublish, throng, append(slices.Clip(rest), "--scenario", "publish")},
+			{sidePages, throng, append(slices.Clip(rest), "--scenario", "history")},
 		}},
 		{cellAppend, few, []side{
 			{sideAsync, noServer, []string{"append", "--rooms", "1000", "--size", "128", "--messages", strconv.FormatUint(p.Messages, 10), "--durability", "async"}},

@@ -89,6 +89,22 @@ func p99(m *measured) float64   { return m.LatencyMS.P99 }
 func idle(m *measured) float64  { return m.Connections.Idle }
 func after(m *measured) float64 { return m.Connections.After }
 
+// lastCPU and lastToFloor are of the last kind of request that a run measured:
+// the floor comes first.
+func lastCPU(m *measured) float64 {
+	if n := len(m.Rest.Requests); n > 0 {
+		return m.Rest.Requests[n-1].CPU
+	}
+	return 0
+}
+
+func lastToFloor(m *measured) float64 {
+	if n := len(m.Rest.Requests); n > 0 {
+		return m.Rest.Requests[n-1].ToFloor
+	}
+	return 0
+}
+
 func (r *runner) report() *report {
 	const us, bytes, ratio = "µs", "bytes", "ratio"
 	side := r.byRound
@@ -113,6 +129,10 @@ func (r *runner) report() *report {
 		newFigure("10% never read: memory for each that does not", bytes, r.slowMemory(), atMost, outboxBound),
 		newFigure("echo: CPU to the floor's", ratio, ratios(side(cellEcho, sideThrong, cpu), side(cellEcho, sideFloor, cpu)), none, 0),
 		newFigure("history: CPU for each message", us, side(cellHistory, sideThrong, cpu), none, 0),
+		newFigure("publish by REST to one member: CPU for each message", us, side(cellREST, sidePublish, lastCPU), none, 0),
+		newFigure("the same, to a request that does nothing", ratio, side(cellREST, sidePublish, lastToFloor), none, 0),
+		newFigure("page of 50 by REST: CPU for each page", us, side(cellREST, sidePages, lastCPU), none, 0),
+		newFigure("the same, to a request that does nothing", ratio, side(cellREST, sidePages, lastToFloor), none, 0),
 	}
 	return &report{
 		Date: time.Now().UTC().Format(time.DateOnly), Cores: runtime.NumCPU(), Arch: runtime.GOARCH, Go: runtime.Version(),

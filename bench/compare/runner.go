@@ -54,6 +54,12 @@ type measured struct {
 		Idle  float64 `json:"idle_pss_bytes"`
 		After float64 `json:"after_message_pss_bytes"`
 	}
+	Rest struct {
+		Requests []struct {
+			CPU     float64 `json:"cpu_us_per_request"`
+			ToFloor float64 `json:"cpu_to_floor"`
+		}
+	}
 	Append struct {
 		PerSecond     float64 `json:"messages_per_second"`
 		CPUPerMessage float64 `json:"cpu_us_per_message"`
