@@ -112,8 +112,8 @@ func refusesBodies(f *fixture, r *api.Route, admin string) {
 	f.request(line(r), admin).json(`{"a":1} x`).do().refused(proto.ErrInvalidJSON)
 	f.request(line(r), admin).json(`{"a"`).do().refused(proto.ErrInvalidJSON)
 	f.request(line(r), admin).json("{\"\xff\":1}").do().refused(proto.ErrInvalidJSON)
-	f.request(line(r), admin).json(`[1]`).do().refused(proto.ErrInvalidField).says("a JSON object is expected")
-	f.request(line(r), admin).json(`null`).do().refused(proto.ErrInvalidField)
+	f.request(line(r), admin).json(`[1]`).do().refused(proto.ErrInvalidJSON).says("a JSON object is expected")
+	f.request(line(r), admin).json(`null`).do().refused(proto.ErrInvalidJSON)
 	text := f.request(line(r), admin).with("Content-Type", "text/plain")
 	text.body = `{}`
 	text.do().refused(proto.ErrMediaType)

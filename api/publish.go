@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/thronghq/throng/proto"
 	"github.com/thronghq/throng/session"
 )
@@ -109,11 +111,14 @@ func (c *call) publishBatch() *proto.Error {
 		return body.err
 	}
 	return c.publishAll(c.caller().InOrder(), make([]result, len(messages)), func(i int) (*proto.Command, *proto.Error) {
-		o := parseObject(messages[i], publicationFields)
-		if o.err != nil {
-			o.err = o.err.Code.With("messages[%d]: %s", i, o.err.Text())
+		if kind := messages[i].Kind(); kind != jsontext.KindBeginObject {
+			return nil, proto.ErrInvalidField.With("messages[%d] is %s; an object is expected", i, kindOf(messages[i]))
 		}
-		return c.publication(p.name, o)
+		cmd, err := c.publication(p.name, parseObject(messages[i], publicationFields))
+		if err != nil {
+			err = err.Code.With("messages[%d]: %s", i, err.Text())
+		}
+		return cmd, err
 	})
 }
 

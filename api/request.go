@@ -89,7 +89,6 @@ func (c *call) noBody() *proto.Error { return c.optionalObject().err }
 // that does not count.
 type object struct {
 	fields map[string]jsontext.Value
-	in     string // before the fields' names in errors, such as "messages[3]."
 	err    *proto.Error
 }
 
@@ -168,7 +167,7 @@ func invalidBody(d *jsontext.Decoder, text []byte) *proto.Error {
 	if err != nil {
 		return wrongJSON(err)
 	}
-	return proto.ErrInvalidField.With("the body is %s; a JSON object is expected", kindOf(value))
+	return proto.ErrInvalidJSON.With("the body is %s; a JSON object is expected", kindOf(value))
 }
 
 // wrongJSON turns the library's error into the client's.
@@ -208,12 +207,12 @@ func (o *object) fail(err *proto.Error) {
 }
 
 func (o *object) missing(name, expected string) {
-	o.fail(proto.ErrInvalidField.With("field %q is missing; %s is expected", o.in+name, expected))
+	o.fail(proto.ErrInvalidField.With("field %q is missing; %s is expected", name, expected))
 }
 
 // wrong fails for a field's value, which it shows where it is no secret.
 func (o *object) wrong(name, shown, expected string) {
-	o.fail(proto.ErrInvalidField.With("field %q is %s; %s is expected", o.in+name, shown, expected))
+	o.fail(proto.ErrInvalidField.With("field %q is %s; %s is expected", name, shown, expected))
 }
 
 // show is a value, short enough for an error.

@@ -67,10 +67,6 @@ func (c *call) listDead() *proto.Error {
 }
 
 func (c *call) replayDead() *proto.Error {
-	hooks, err := c.webhooks()
-	if err != nil {
-		return err
-	}
 	body := c.optionalObject("ids")
 	var ids []string
 	if body.has("ids") {
@@ -78,6 +74,10 @@ func (c *call) replayDead() *proto.Error {
 	}
 	if body.err != nil {
 		return body.err
+	}
+	hooks, err := c.webhooks()
+	if err != nil {
+		return err
 	}
 	n, err := hooks.Replay(c.r.PathValue("name"), ids)
 	if err != nil {
