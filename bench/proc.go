@@ -31,28 +31,65 @@ func (u usage) since(before usage) usage {
 	return usage{u.user - before.user, u.system - before.system}
 }
 
-// readUsage reads the CPU time of a process, all its threads together.
+// readUsage reads the CPU time of a process, all its threads together, and of the
+// processes that work for it.
 func readUsage(pid int) (usage, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return usage{}, err
-	}
-	return parseUsage(stat)
+	return overFamily(pid, func(pid int) (usage, error) {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			return usage{}, err
+		}
+		return parseUsage(stat)
+	}, func(a, b usage) usage { return usage{a.user + b.user, a.system + b.system} })
 }
 
-// parseUsage reads fields 14 and 15 of /proc/PID/stat (proc_pid_stat(5)). The
-// command's name, in parentheses, may hold anything.
+// parseUsage reads fields 14 to 17 of /proc/PID/stat (proc_pid_stat(5)): the CPU
+// time of the process and of its children that have ended. The command's name,
+// in parentheses, may hold anything.
 func parseUsage(stat []byte) (usage, error) {
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 13 {
+	if len(fields) < 15 {
 		return usage{}, errors.New("/proc/PID/stat has too few fields")
 	}
-	user, err := strconv.ParseInt(string(fields[11]), 10, 64)
-	if err != nil {
-		return usage{}, err
+	var ticks [4]time.Duration
+	for i := range ticks {
+		n, err := strconv.ParseInt(string(fields[11+i]), 10, 64)
+		if err != nil {
+			return usage{}, err
+		}
+		ticks[i] = time.Duration(n)
 	}
-	system, err := strconv.ParseInt(string(fields[12]), 10, 64)
-	return usage{time.Duration(user) * tick, time.Duration(system) * tick}, err
+	return usage{(ticks[0] + ticks[2]) * tick, (ticks[1] + ticks[3]) * tick}, nil
+}
+
+// overFamily adds up what read says of a process and of its children, such as
+// those in which throng hashes passwords. Only the process itself must be there:
+// a child may end at any time, and a kernel need not tell of them.
+func overFamily[T any](pid int, read func(pid int) (T, error), add func(a, b T) T) (T, error) {
+	sum, err := read(pid)
+	if err != nil {
+		return sum, err
+	}
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		return sum, err
+	}
+	for _, list := range lists {
+		text, err := os.ReadFile(list)
+		if err != nil {
+			continue // the thread has ended
+		}
+		for _, field := range bytes.Fields(text) {
+			child, err := strconv.Atoi(string(field))
+			if err != nil {
+				return sum, err
+			}
+			if one, err := overFamily(child, read, add); err == nil {
+				sum = add(sum, one)
+			}
+		}
+	}
+	return sum, nil
 }
 
 // ownUsage is the CPU time of this process.
@@ -64,9 +101,14 @@ func ownUsage() usage {
 	return usage{time.Duration(r.Utime.Nano()), time.Duration(r.Stime.Nano())}
 }
 
-// readPSS reads a process's proportional set size, in bytes: its share of the
-// memory that it has mapped, without the kernel's buffers.
+// readPSS reads the proportional set size of a process and its children, in
+// bytes: their share of the memory that they have mapped, without the kernel's
+// buffers.
 func readPSS(pid int) (int64, error) {
+	return overFamily(pid, readOwnPSS, func(a, b int64) int64 { return a + b })
+}
+
+func readOwnPSS(pid int) (int64, error) {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {
 		return 0, err

@@ -1,10 +1,13 @@
 package bench
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -60,9 +63,9 @@ func TestFindServerFindsTheListener(t *testing.T) {
 }
 
 func TestParseUsage(t *testing.T) {
-	stat := "618 (a ) name (x) S 1 618 618 0 -1 4194304 2500 0 3 0 123 4567 0 0 20 0 6 0"
+	stat := "618 (a ) name (x) S 1 618 618 0 -1 4194304 2500 0 3 0 123 4567 8 9 20 0 6 0"
 	got, err := parseUsage([]byte(stat))
-	if err != nil || got.user != 1230*time.Millisecond || got.system != 45670*time.Millisecond {
+	if err != nil || got.user != 1310*time.Millisecond || got.system != 45760*time.Millisecond {
 		t.Errorf("%+v, %v", got, err)
 	}
 	if _, err := parseUsage([]byte("1 (x) S 1")); err == nil {
@@ -74,4 +77,38 @@ func TestParseUsage(t *testing.T) {
 	if pss, err := readPSS(os.Getpid()); err != nil || pss < 1<<20 {
 		t.Errorf("this process has a PSS of %d bytes, %v", pss, err)
 	}
+}
+
+// TestFamily counts what a process's child and its child use.
+func TestFamily(t *testing.T) {
+	spin := exec.Command("sh", "-c", `sh -c 'i=0; while :; do i=$((i+1)); done' & echo started; wait`)
+	spin.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := spin.StdoutPipe()
+	if err == nil {
+		err = spin.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = syscall.Kill(-spin.Process.Pid, syscall.SIGKILL) // the group: both shells
+		_ = spin.Wait()
+	}()
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(fmt.Sprintf("/proc/self/task/%d/children", os.Getpid())); err != nil {
+		t.Skip("this kernel does not tell of children")
+	}
+	poll := time.NewTicker(tick)
+	defer poll.Stop()
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); <-poll.C {
+		switch used, err := readUsage(spin.Process.Pid); {
+		case err != nil:
+			t.Fatal(err)
+		case used.total() >= 5*tick: // the outer shell does nothing but wait
+			return
+		}
+	}
+	t.Error("the time of a child that never rests does not count")
 }
