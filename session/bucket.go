@@ -46,16 +46,15 @@ func (s speed) span(n int) int64 {
 	return int64(low)
 }
 
-// take takes n tokens, or none, and tells how many nanoseconds it is until there
-// will be enough. More tokens than a full bucket has can be taken from a full
-// one, which is then the longer in coming back: a large frame passes late, but
-// passes.
-func (b *bucket) take(now int64, n int, s speed) (wait int64) {
-	cost := s.span(n)
+// take takes what costs that much, a speed's span, or nothing, and tells how many
+// nanoseconds it is until there will be enough. More than a full bucket holds can
+// be taken from a full one, which is then the longer in coming back: a large
+// frame passes late, but passes.
+func (b *bucket) take(now, cost, burst int64) (wait int64) {
 	for {
 		full := b.full.Load()
 		start := max(full, now)
-		if wait := start + min(cost, s.burst) - now - s.burst; wait > 0 {
+		if wait := start + min(cost, burst) - now - burst; wait > 0 {
 			return wait
 		}
 		if b.full.CompareAndSwap(full, start+cost) {
@@ -64,5 +63,5 @@ func (b *bucket) take(now int64, n int, s speed) (wait int64) {
 	}
 }
 
-// put gives tokens back that take has just taken.
-func (b *bucket) put(n int, s speed) { b.full.Add(-s.span(n)) }
+// put gives back what take has just taken.
+func (b *bucket) put(cost int64) { b.full.Add(-cost) }

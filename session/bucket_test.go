@@ -34,7 +34,7 @@ func TestBuckets(t *testing.T) {
 		var b bucket
 		s := newSpeed(c.rate)
 		for i, step := range c.steps {
-			if wait := b.take(step.at, int(step.n), s); wait != step.wait {
+			if wait := b.take(step.at, s.span(int(step.n)), s.burst); wait != step.wait {
 				t.Errorf("%s, step %d: wait %d, want %d", c.name, i, wait, step.wait)
 			}
 		}
@@ -49,7 +49,7 @@ func TestABucketIsSharedByMany(t *testing.T) {
 	for range 8 {
 		work.Go(func() {
 			for range 1000 {
-				if b.take(0, 1, s) == 0 {
+				if b.take(0, s.each, s.burst) == 0 {
 					taken.Add(1)
 				}
 			}
@@ -80,29 +80,29 @@ func FuzzBucket(f *testing.F) {
 			t.Fatalf("%+v", s)
 		}
 		var b bucket
-		if wait := b.take(at, burst, s); wait != 0 {
+		if wait := b.take(at, s.span(burst), s.burst); wait != 0 {
 			t.Fatalf("a full bucket does not hold its burst: wait %d", wait)
 		}
-		wait := b.take(at, 1, s)
+		wait := b.take(at, s.each, s.burst)
 		if s.span(burst) < maxSpan && wait != s.each {
 			t.Fatalf("an empty bucket has a token in %d ns, want %d", wait, s.each)
 		}
 		before := b.full.Load()
-		switch wait := b.take(at+later, n, s); {
+		switch wait := b.take(at+later, s.span(n), s.burst); {
 		case wait < 0:
 			t.Fatalf("a wait of %d", wait)
 		case wait > 0:
 			if b.full.Load() != before {
 				t.Fatal("a refusal took something")
 			}
-			if again := b.take(at+later+wait, n, s); again != 0 {
+			if again := b.take(at+later+wait, s.span(n), s.burst); again != 0 {
 				t.Fatalf("after the wait of %d it is %d", wait, again)
 			}
 		default:
 			if full := max(before, at+later) + s.span(n); b.full.Load() != full {
 				t.Fatalf("full at %d, want %d", b.full.Load(), full)
 			}
-			b.put(n, s)
+			b.put(s.span(n))
 			if full := max(before, at+later); b.full.Load() != full {
 				t.Fatalf("full at %d after all was given back, want %d", b.full.Load(), full)
 			}

@@ -106,12 +106,14 @@ type payer struct {
 	room       []byte // borrowed
 }
 
+// kindsOfToll is how many kinds one toll has at the most.
+const kindsOfToll = 3
+
 // receipt remembers what was taken.
 type receipt struct {
-	taken [int(scopeCount) * int(limitedKinds)]struct {
-		from  *bucket
-		n     int
-		speed speed
+	taken [int(scopeCount) * kindsOfToll]struct {
+		from *bucket
+		cost int64
 	}
 	n int
 }
@@ -119,7 +121,7 @@ type receipt struct {
 // refund gives back what was taken.
 func (r *receipt) refund() {
 	for _, t := range r.taken[:r.n] {
-		t.from.put(t.n, t.speed)
+		t.from.put(t.cost)
 	}
 	r.n = 0
 }
@@ -149,13 +151,13 @@ func (l *limiter) payOn(r *receipt, p payer, what *toll) *proto.Error {
 			if n == 0 || speed.off() {
 				continue
 			}
-			if wait := from[kind].take(now, n, speed); wait > 0 {
+			cost := speed.span(n)
+			if wait := from[kind].take(now, cost, speed.burst); wait > 0 {
 				r.refund()
 				l.refused[c][kind].Inc()
 				return limitedBy(c, Limited(kind), time.Duration(wait))
 			}
-			t := &r.taken[r.n]
-			t.from, t.n, t.speed = &from[kind], n, speed
+			r.taken[r.n].from, r.taken[r.n].cost = &from[kind], cost
 			r.n++
 		}
 	}

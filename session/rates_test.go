@@ -188,7 +188,7 @@ func TestTablesAreBounded(t *testing.T) {
 	table := newTable[string](scopeUser, most, set)
 	s := newSpeed(rate(1, 10))
 	used := func(name string, now int64, n int) {
-		if wait := table.get(name, now)[Frames].take(now, n, s); wait != 0 {
+		if wait := table.get(name, now)[Frames].take(now, s.span(n), s.burst); wait != 0 {
 			t.Fatalf("%s waits for %d", name, wait)
 		}
 	}
