@@ -28,6 +28,7 @@ func TestPublishAndHistory(t *testing.T) {
 	f.request("POST /rooms/lobby/messages", ada).with("Idempotency-Key", "k2").json(`{"content":1,"key":"k1"}`).do().refused(proto.ErrInvalidField)
 	f.request("POST /rooms/lobby/messages", ada).with("Idempotency-Key", "k1").with("Idempotency-Key", "k1").json(`{"content":1}`).do().refused(proto.ErrInvalidField)
 	f.request("POST /rooms/lobby/messages", ada).with("Idempotency-Key", strings.Repeat("x", 65)).json(`{"content":1}`).do().refused(proto.ErrInvalidField)
+	f.request("POST /rooms/lobby/messages", ada).with("Idempotency-Key", "k\xff").json(`{"content":1}`).do().refused(proto.ErrInvalidField)
 	f.request("POST /rooms/lobby/messages", ada).json(`{"content":2,"key":"k1"}`).do().refused(proto.ErrKeyConflict)
 
 	// Content is kept byte for byte.

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -83,8 +84,8 @@ func (c *call) idempotencyKey(cmd *proto.Command) *proto.Error {
 	switch most := c.api.Limits.KeyBytes; {
 	case len(values) > 1:
 		return proto.ErrInvalidField.With("the request has %d Idempotency-Key headers; one is expected", len(values))
-	case key == "" || len(key) > most:
-		return proto.ErrInvalidField.With("the Idempotency-Key is %.40q; 1 to %d bytes are expected", key, most)
+	case key == "" || len(key) > most || !utf8.ValidString(key):
+		return proto.ErrInvalidField.With("the Idempotency-Key is %.40q; 1 to %d bytes of UTF-8 are expected", key, most)
 	case cmd.Key != nil && string(cmd.Key) != key:
 		return proto.ErrInvalidField.With("field \"key\" is %.40q, and the Idempotency-Key %.40q; they may both be there only where they are the same", cmd.Key, key)
 	}

@@ -96,7 +96,8 @@ type object struct {
 // interpret them. An object's own names may not.
 var repeatable = []jsontext.Options{jsontext.AllowDuplicateNames(true)}
 
-// parseObject reads one JSON object. Its grammar is RFC 8259's, in UTF-8, with
+// parseObject reads one JSON object, which the result's values alias: the decoder
+// reads a bytes.Buffer in place. Its grammar is RFC 8259's, in UTF-8, with
 // names that are known and come once, and nothing after it.
 func parseObject(text []byte, known []string) *object {
 	o := &object{fields: make(map[string]jsontext.Value, len(known))}
@@ -118,7 +119,7 @@ func parseObject(text []byte, known []string) *object {
 		if value, err = d.ReadValue(); err != nil {
 			break
 		}
-		o.add(string(name), value.Clone(), known)
+		o.add(string(name), value, known)
 	}
 	if err == nil {
 		_, err = d.ReadToken()
@@ -323,7 +324,7 @@ func (o *object) list(name string, most int) []jsontext.Value {
 	for err == nil && d.PeekKind() != jsontext.KindEndArray {
 		var element jsontext.Value
 		if element, err = d.ReadValue(); err == nil {
-			elements = append(elements, element.Clone())
+			elements = append(elements, element)
 		}
 		if len(elements) > most {
 			o.wrong(name, "longer", expected)

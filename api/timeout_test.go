@@ -1,0 +1,72 @@
+package api_test
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/thronghq/throng/api"
+	"github.com/thronghq/throng/proto"
+	"github.com/thronghq/throng/room"
+	"github.com/thronghq/throng/session"
+)
+
+// stuckSessions answers no command but the first of those that are started.
+type stuckSessions struct {
+	*session.Manager
+	started int
+}
+
+func (s *stuckSessions) Do(ctx context.Context, _ session.Caller, _ *proto.Command) (*proto.Event, *proto.Error) {
+	<-ctx.Done()
+	return nil, proto.ErrOverloaded.New()
+}
+
+func (s *stuckSessions) Start(by session.Caller, cmd *proto.Command, done func(*proto.Event, *proto.Error)) {
+	if s.started++; s.started == 1 {
+		s.Manager.Start(by, cmd, done)
+	}
+}
+
+// stuckHub never tells of a room.
+type stuckHub struct{ *room.Hub }
+
+func (stuckHub) RoomInfo(string, *proto.Namespace, func(room.RoomInfo, *proto.Error)) {}
+
+// TestRequestsEnd: with an answer, whatever they wait for.
+func TestRequestsEnd(t *testing.T) {
+	f := start(t, func(o *api.Options) {
+		o.Timeout = 300 * time.Millisecond
+		o.Sessions = &stuckSessions{Manager: o.Sessions.(*session.Manager)}
+		o.Hub = stuckHub{o.Hub.(*room.Hub)}
+	})
+	ada := f.token("ada")
+	f.request("GET /rooms/lobby", ada).do().refused(proto.ErrOverloaded).says("longer than 300ms")
+	f.request("GET /rooms/lobby/messages", ada).do().refused(proto.ErrOverloaded)
+	a := f.request("POST /rooms/lobby/messages/batch", ada).json(`{"messages":[{"content":1},{"content":2},{"content":3}]}`).do().is(http.StatusOK)
+	results := get[[]any](a, "results")
+	first, last := results[0].(map[string]any), results[2].(map[string]any)
+	if first["offset"] != 1.0 || last["error"].(map[string]any)["code"] != "overloaded" {
+		t.Errorf("results: %s", a.text)
+	}
+}
+
+// TestAReaderThatGoesLeavesTheRoom: nothing of its stream stays behind.
+func TestAReaderThatGoesLeavesTheRoom(t *testing.T) {
+	f := start(t, nil)
+	stream := f.events("lobby", f.token("bob"))
+	stream.next("joined")
+	stream.response.Body.Close()
+	root := f.token("root", asAdmin)
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		a := f.request("GET /server/stats", root).do().is(http.StatusOK)
+		b := f.request("GET /sessions", root).do().is(http.StatusOK)
+		if get[float64](a, "streams") == 0 && len(get[[]any](b, "sessions")) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after 30 s there are %s and %s", a.text, b.text)
+		}
+	}
+}
