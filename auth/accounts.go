@@ -88,6 +88,10 @@ type AccountsOptions struct {
 	Hashes       int // passwords hashed at once; 0 takes one for every two cores, at least 1
 	QueuedHashes int // passwords that may wait for it; 0 takes 32 for each that is hashed at once
 
+	// NewDeriver makes what each of the workers derives keys with; nil for
+	// one that does so in this process.
+	NewDeriver func() Deriver
+
 	// The throttle of logins, see throttle. Zero is off.
 	LoginRate   proto.Rate // failed logins to one account from one address
 	AddressRate proto.Rate // logins and registrations from one address
@@ -108,6 +112,9 @@ func (o AccountsOptions) withDefaults() AccountsOptions {
 	}
 	if o.QueuedHashes == 0 {
 		o.QueuedHashes = 32 * o.Hashes
+	}
+	if o.NewDeriver == nil {
+		o.NewDeriver = func() Deriver { return here{} }
 	}
 	if o.OnRevoke == nil {
 		o.OnRevoke = func(Revocation) {}
@@ -197,7 +204,7 @@ func NewAccounts(o AccountsOptions) (*Accounts, error) {
 		return nil, err
 	}
 	a.tele = newAccountsTelemetry(o.Metrics)
-	a.hasher = newHasher(o.Argon2, o.Hashes, o.QueuedHashes, a.tele)
+	a.hasher = newHasher(&a.opts, a.tele)
 	a.throttle = newThrottle(o.LoginRate, o.AddressRate, o.Now, a.tele)
 	a.tele.exportGauges(a)
 	a.workers.Go(a.housekeep)

@@ -9,10 +9,11 @@ type accountsTelemetry struct {
 	registrations *metrics.Counter
 	sessionsEnded *metrics.Counter
 
-	throttled      map[string]*metrics.Counter // by what was exceeded
-	hashesRefused  *metrics.Counter
-	hashSeconds    *metrics.Histogram
-	hashWaitSecond *metrics.Histogram
+	throttled       map[string]*metrics.Counter // by what was exceeded
+	hashesRefused   *metrics.Counter
+	hashFailures    *metrics.Counter
+	hashSeconds     *metrics.Histogram
+	hashWaitSeconds *metrics.Histogram
 
 	set    *metrics.Set
 	gauges []string
@@ -27,15 +28,16 @@ func newAccountsTelemetry(set *metrics.Set) *accountsTelemetry {
 		return counters
 	}
 	return &accountsTelemetry{
-		logins:         byLabel("throng_accounts_logins_total", "result", "ok", "invalid", "disabled", "throttled", "overloaded", "failed"),
-		refreshes:      byLabel("throng_accounts_refreshes_total", "result", "ok", "invalid", "expired", "reused", "failed"),
-		registrations:  set.GetOrCreateCounter("throng_accounts_registrations_total"),
-		sessionsEnded:  set.GetOrCreateCounter("throng_accounts_sessions_ended_total"),
-		throttled:      byLabel("throng_accounts_throttled_total", "by", "pair", "address", "account"),
-		hashesRefused:  set.GetOrCreateCounter("throng_accounts_hashes_refused_total"),
-		hashSeconds:    set.GetOrCreateHistogram("throng_accounts_hash_seconds"),
-		hashWaitSecond: set.GetOrCreateHistogram("throng_accounts_hash_wait_seconds"),
-		set:            set,
+		logins:          byLabel("throng_accounts_logins_total", "result", "ok", "invalid", "disabled", "throttled", "overloaded", "failed"),
+		refreshes:       byLabel("throng_accounts_refreshes_total", "result", "ok", "invalid", "expired", "reused", "failed"),
+		registrations:   set.GetOrCreateCounter("throng_accounts_registrations_total"),
+		sessionsEnded:   set.GetOrCreateCounter("throng_accounts_sessions_ended_total"),
+		throttled:       byLabel("throng_accounts_throttled_total", "by", "pair", "address", "account"),
+		hashesRefused:   set.GetOrCreateCounter("throng_accounts_hashes_refused_total"),
+		hashSeconds:     set.GetOrCreateHistogram("throng_accounts_hash_seconds"),
+		hashFailures:    set.GetOrCreateCounter("throng_accounts_hash_failures_total"),
+		hashWaitSeconds: set.GetOrCreateHistogram("throng_accounts_hash_wait_seconds"),
+		set:             set,
 	}
 }
 

@@ -53,6 +53,34 @@ func (p Argon2) validate() error {
 	return nil
 }
 
+// KeyRequest is one use of argon2id: what a key of Length bytes is derived from.
+type KeyRequest struct {
+	Argon2
+	Lanes    uint8
+	Length   uint8
+	Salt     []byte
+	Password []byte
+}
+
+// Key derives the key on the caller's goroutine and one other.
+func (r *KeyRequest) Key() []byte {
+	return argon2.IDKey(r.Password, r.Salt, r.Time, r.MemoryKiB, r.Lanes, uint32(r.Length))
+}
+
+// Deriver derives keys for one worker, and so one at a time.
+type Deriver interface {
+	// Derive returns the key. It borrows the request.
+	Derive(r *KeyRequest) ([]byte, error)
+	// Rest gives back what is kept for the next key.
+	Rest()
+}
+
+// here derives keys in this process.
+type here struct{}
+
+func (here) Derive(r *KeyRequest) ([]byte, error) { return r.Key(), nil }
+func (here) Rest()                                {}
+
 // passwordHash is a PHC string of argon2id, taken apart.
 type passwordHash struct {
 	Argon2
@@ -62,11 +90,12 @@ type passwordHash struct {
 }
 
 // newPasswordHash hashes a password with a new salt.
-func newPasswordHash(p Argon2, password []byte) passwordHash {
+func newPasswordHash(d Deriver, p Argon2, password []byte) (passwordHash, error) {
 	h := passwordHash{Argon2: p, lanes: argon2Lanes, salt: make([]byte, argon2Salt)}
 	_, _ = rand.Read(h.salt) // never fails
-	h.key = h.derive(password, argon2Key)
-	return h
+	var err error
+	h.key, err = h.derive(d, password, argon2Key)
+	return h, err
 }
 
 // dummyHash is one that no password has, and that costs as much as a real one.
@@ -77,13 +106,14 @@ func dummyHash(p Argon2) passwordHash {
 	return h
 }
 
-func (h *passwordHash) derive(password []byte, length int) []byte {
-	return argon2.IDKey(password, h.salt, h.Time, h.MemoryKiB, h.lanes, uint32(length))
+func (h *passwordHash) derive(d Deriver, password []byte, length int) ([]byte, error) {
+	return d.Derive(&KeyRequest{Argon2: h.Argon2, Lanes: h.lanes, Length: uint8(length), Salt: h.salt, Password: password})
 }
 
 // matches reports whether it is the password's hash.
-func (h *passwordHash) matches(password []byte) bool {
-	return subtle.ConstantTimeCompare(h.derive(password, len(h.key)), h.key) == 1
+func (h *passwordHash) matches(d Deriver, password []byte) (bool, error) {
+	key, err := h.derive(d, password, len(h.key))
+	return err == nil && subtle.ConstantTimeCompare(key, h.key) == 1, err
 }
 
 // outdated reports whether a hash of today would have other parameters.
@@ -117,7 +147,7 @@ func parsePasswordHash(text string) (passwordHash, error) {
 	if h.key, err = decode(parts[5]); err != nil {
 		return passwordHash{}, errBadHash
 	}
-	if h.validate() != nil || h.lanes < 1 || h.lanes > maxArgon2Lanes || len(h.salt) < 8 || len(h.key) < 16 || len(h.key) > 64 || h.String() != text {
+	if h.validate() != nil || h.lanes < 1 || h.lanes > maxArgon2Lanes || len(h.salt) < 8 || len(h.salt) > 64 || len(h.key) < 16 || len(h.key) > 64 || h.String() != text {
 		return passwordHash{}, errBadHash
 	}
 	return h, nil

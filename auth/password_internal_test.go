@@ -18,11 +18,12 @@ import (
 // release is called, with n places in its queue.
 func slowHasher(t *testing.T, n int) (h *hasher, release func()) {
 	t.Helper()
-	h = newHasher(Argon2{MemoryKiB: 8, Time: 1}, 1, n, newAccountsTelemetry(metrics.NewSet()))
+	o := AccountsOptions{Argon2: Argon2{MemoryKiB: 8, Time: 1}, Hashes: 1, QueuedHashes: n}.withDefaults()
+	h = newHasher(&o, newAccountsTelemetry(metrics.NewSet()))
 	begun, hold := make(chan struct{}), make(chan struct{})
 	var held sync.WaitGroup
 	held.Go(func() {
-		if err := h.do(context.Background(), func() { close(begun); <-hold }); err != nil {
+		if err := h.do(context.Background(), func(Deriver) error { close(begun); <-hold; return nil }); err != nil {
 			t.Error(err)
 		}
 	})
@@ -189,7 +190,11 @@ func TestBucketsAreBounded(t *testing.T) {
 
 // FuzzPasswordHash: what is accepted as a PHC string is written the same way.
 func FuzzPasswordHash(f *testing.F) {
-	f.Add(newPasswordHash(Argon2{MemoryKiB: 8, Time: 1}, []byte("password")).String())
+	made, err := newPasswordHash(here{}, Argon2{MemoryKiB: 8, Time: 1}, []byte("password"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(made.String())
 	f.Add("$argon2id$v=19$m=65536,t=3,p=1$c29tZXNhbHQ$RdescudvJCsgt3ub+b4dWRWJTmaaJObG")
 	f.Add("$argon2i$v=19$m=8,t=1,p=1$c29tZXNhbHQ$c29tZXNhbHQ")
 	f.Add("$argon2id$v=19$m=4294967295,t=3,p=1$c29tZXNhbHQ$RdescudvJCsgt3ub+b4dWRWJTmaaJObG")
@@ -214,8 +219,10 @@ func TestKnownHash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !h.matches([]byte("password")) || h.matches([]byte("passwore")) {
-		t.Error("the hash is not that of its password")
+	for password, want := range map[string]bool{"password": true, "passwore": false} {
+		if got, err := h.matches(here{}, []byte(password)); got != want || err != nil {
+			t.Errorf("%s: %v, %v", password, got, err)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"log/slog"
 	"math"
 	"runtime"
 	"sync"
@@ -14,11 +15,15 @@ import (
 // hasher hashes passwords: as many at once as it has workers, which bounds the
 // cores and the memory that logins take, whatever comes in. The others wait in a
 // bounded queue, first come, first served; past its bound they are refused.
+//
+// Each worker has a Deriver of its own, which may be a process of low priority:
+// see docs/design/0043-passwords.md.
 type hasher struct {
 	// Static after newHasher.
 	params Argon2
 	dummy  passwordHash
 	tele   *accountsTelemetry
+	log    *slog.Logger
 	jobs   chan *hashJob
 
 	running atomic.Int64
@@ -35,19 +40,21 @@ type hasher struct {
 type hashJob struct {
 	ctx    context.Context
 	queued time.Time
-	work   func() // the hash
+	work   func(Deriver) error // the hash
 
 	done    chan struct{}
 	skipped bool
+	err     error // the work's
 }
 
 // defaultHashes is one worker for every two cores.
 func defaultHashes() int { return max(1, runtime.NumCPU()/2) }
 
-func newHasher(params Argon2, workers, queue int, tele *accountsTelemetry) *hasher {
-	h := &hasher{params: params, dummy: dummyHash(params), tele: tele, jobs: make(chan *hashJob, queue)}
-	for range workers {
-		h.workers.Go(h.run)
+func newHasher(o *AccountsOptions, tele *accountsTelemetry) *hasher {
+	h := &hasher{params: o.Argon2, dummy: dummyHash(o.Argon2), tele: tele, log: o.Logger, jobs: make(chan *hashJob, o.QueuedHashes)}
+	for range o.Hashes {
+		d := o.NewDeriver()
+		h.workers.Go(func() { h.run(d) })
 	}
 	return h
 }
@@ -64,19 +71,44 @@ func (h *hasher) close() {
 	h.workers.Wait()
 }
 
+// restAfter is how long a worker without work keeps what it has.
+const restAfter = time.Minute
+
 // run hashes until the queue is closed.
-func (h *hasher) run() {
-	for job := range h.jobs {
-		if job.skipped = h.ended.Load() || job.ctx.Err() != nil; !job.skipped {
-			h.tele.hashWaitSecond.UpdateDuration(job.queued)
-			h.running.Add(1)
-			began := time.Now()
-			job.work()
-			h.note(time.Since(began))
-			h.running.Add(-1)
+func (h *hasher) run(d Deriver) {
+	defer d.Rest()
+	idle := time.NewTimer(restAfter)
+	defer idle.Stop()
+	for {
+		select {
+		case job, ok := <-h.jobs:
+			if !ok {
+				return
+			}
+			h.serve(job, d)
+			idle.Reset(restAfter)
+		case <-idle.C:
+			d.Rest()
 		}
-		close(job.done)
 	}
+}
+
+// serve hashes once, unless nobody waits for it any more.
+func (h *hasher) serve(job *hashJob, d Deriver) {
+	defer close(job.done)
+	if job.skipped = h.ended.Load() || job.ctx.Err() != nil; job.skipped {
+		return
+	}
+	h.tele.hashWaitSeconds.UpdateDuration(job.queued)
+	h.running.Add(1)
+	defer h.running.Add(-1)
+	began := time.Now()
+	if job.err = job.work(d); job.err != nil {
+		h.tele.hashFailures.Inc()
+		h.log.LogAttrs(job.ctx, slog.LevelError, "a password could not be hashed", slog.Any("error", job.err))
+		return
+	}
+	h.note(time.Since(began))
 }
 
 // note counts a hash and what it took.
@@ -92,7 +124,7 @@ func (h *hasher) note(took time.Duration) {
 
 // do queues work and waits for its end. After an error the work may still run:
 // what it writes must not be read.
-func (h *hasher) do(ctx context.Context, work func()) *proto.Error {
+func (h *hasher) do(ctx context.Context, work func(Deriver) error) *proto.Error {
 	job := &hashJob{ctx: ctx, queued: time.Now(), work: work, done: make(chan struct{})}
 	if err := h.submit(job); err != nil {
 		return err
@@ -102,8 +134,11 @@ func (h *hasher) do(ctx context.Context, work func()) *proto.Error {
 	case <-ctx.Done():
 		return h.overloaded()
 	}
-	if job.skipped {
+	switch {
+	case job.skipped:
 		return h.overloaded()
+	case job.err != nil:
+		return proto.ErrInternal.With("the password could not be hashed")
 	}
 	return nil
 }
@@ -132,7 +167,10 @@ func (h *hasher) overloaded() *proto.Error {
 // hash returns a new hash of the password, as a PHC string.
 func (h *hasher) hash(ctx context.Context, password []byte) (string, *proto.Error) {
 	var made passwordHash
-	err := h.do(ctx, func() { made = newPasswordHash(h.params, password) })
+	err := h.do(ctx, func(d Deriver) (err error) {
+		made, err = newPasswordHash(d, h.params, password)
+		return err
+	})
 	if err != nil {
 		return "", err
 	}
@@ -147,7 +185,11 @@ func (h *hasher) check(ctx context.Context, stored *passwordHash, password []byt
 		stored = &h.dummy
 	}
 	var equal bool
-	if err := h.do(ctx, func() { equal = stored.matches(password) }); err != nil {
+	err = h.do(ctx, func(d Deriver) (err error) {
+		equal, err = stored.matches(d, password)
+		return err
+	})
+	if err != nil {
 		return false, err
 	}
 	return equal && known, nil

@@ -52,7 +52,7 @@ func openAlone(cfg *config.Config, o outside, create bool) (a *alone, err error)
 		return a, err
 	}
 	// Nobody logs in here: there is no key to sign with, and no token is good.
-	a.accounts, err = newAccounts(cfg, log, set, a.store, auth.NewKeySet(), func(auth.Revocation) {})
+	a.accounts, err = newAccounts(cfg, log, set, a.store, auth.NewKeySet(), nil, func(auth.Revocation) {})
 	if err != nil {
 		return a, err
 	}

@@ -59,7 +59,7 @@ func (i *identity) open(cfg *config.Config, log *slog.Logger, set *metrics.Set, 
 		}
 		i.issuers = append(i.issuers, issuer)
 	}
-	i.accounts, err = newAccounts(cfg, log, set, store, i.keys, onRevoke)
+	i.accounts, err = newAccounts(cfg, log, set, store, i.keys, newDeriver(log), onRevoke)
 	if err != nil {
 		return err
 	}
@@ -71,14 +71,15 @@ func (i *identity) open(cfg *config.Config, log *slog.Logger, set *metrics.Set, 
 	return nil
 }
 
-// newAccounts opens the store's accounts.
-func newAccounts(cfg *config.Config, log *slog.Logger, set *metrics.Set, store *storage.Store, keys auth.Signer, onRevoke func(auth.Revocation)) (*auth.Accounts, error) {
+// newAccounts opens the store's accounts. Passwords are hashed in this process
+// where newDeriver is nil.
+func newAccounts(cfg *config.Config, log *slog.Logger, set *metrics.Set, store *storage.Store, keys auth.Signer, newDeriver func() auth.Deriver, onRevoke func(auth.Revocation)) (*auth.Accounts, error) {
 	const kib = 1 << 10
 	return auth.NewAccounts(auth.AccountsOptions{
 		Store: store, Keys: keys, Issuer: cfg.Auth.Issuer, Audience: cfg.Auth.Audience,
 		AccessTTL: cfg.Auth.AccessTTL, RefreshTTL: cfg.Auth.RefreshTTL, Leeway: cfg.Auth.Leeway, Registration: cfg.Auth.Registration,
-		Argon2:    auth.Argon2{MemoryKiB: uint32(cfg.Auth.Argon2Memory / kib), Time: uint32(cfg.Auth.Argon2Time)},
-		Hashes:    cfg.Auth.Argon2Hashes,
+		Argon2: auth.Argon2{MemoryKiB: uint32(cfg.Auth.Argon2Memory / kib), Time: uint32(cfg.Auth.Argon2Time)},
+		Hashes: cfg.Auth.Argon2Hashes, NewDeriver: newDeriver,
 		LoginRate: cfg.Rate.User.Logins, AddressRate: cfg.Rate.Address.Logins,
 		OnRevoke: onRevoke, Now: time.Now, Logger: log, Metrics: set,
 	})

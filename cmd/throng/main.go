@@ -66,6 +66,9 @@ func run(args []string, o outside) int {
 			name, args = "version", args[1:]
 		}
 	}
+	if name == hashWorkerName {
+		return runHashWorker(o)
+	}
 	if name == "help" {
 		printOverview(o.out)
 		return exitOK

@@ -29,6 +29,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	ada.Expect("ack")
 	ada.Close()
 	get(t, s.URL("/api/v1/me?user=ada"))
+	accountsServer{s, t}.post("/register", "ada", "ada's password")
 
 	page, err := os.ReadFile("../../docs/operations.md")
 	if err != nil {

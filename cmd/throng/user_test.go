@@ -198,6 +198,61 @@ func TestUserBesideServer(t *testing.T) {
 	a.wantList("ada no enabled, eve no enabled")
 }
 
+// TestHashWorker: the process that hashes has nothing of the server's but its
+// pipes, and ends with the server, also with one that is killed.
+func TestHashWorker(t *testing.T) {
+	s := startAccounts(t, t.TempDir())
+	for _, end := range []func(){s.Kill, s.Stop} {
+		throngtest.Dial(t, s.WSURL("/ws"), throngtest.DialOptions{}) // a socket that could be inherited
+		s.post("/login", "ada", "ada's password")
+		worker := hashWorkerOf(t, s.PID())
+		descriptors, err := os.ReadDir(worker + "/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range descriptors {
+			if target, err := os.Readlink(filepath.Join(worker, "fd", d.Name())); err == nil && strings.HasPrefix(target, "socket:") {
+				t.Errorf("descriptor %s of the process is %s", d.Name(), target)
+			}
+		}
+		end()
+		for deadline := time.Now().Add(time.Minute); ; runtime.Gosched() {
+			if stat, err := os.ReadFile(worker + "/stat"); err != nil || bytes.Contains(stat, []byte(") Z ")) {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("the process outlives the server")
+			}
+		}
+		s.Restart()
+	}
+}
+
+// hashWorkerOf returns the folder in /proc of the one child of a process.
+func hashWorkerOf(t *testing.T, pid int) string {
+	t.Helper()
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var children []string
+	for _, list := range lists {
+		text, err := os.ReadFile(list)
+		if err != nil {
+			t.Skipf("the kernel does not tell a process's children: %v", err)
+		}
+		children = append(children, strings.Fields(string(text))...)
+	}
+	if len(children) != 1 {
+		t.Fatalf("the server has the children %q", children)
+	}
+	command, err := os.ReadFile("/proc/" + children[0] + "/cmdline")
+	if err != nil || !bytes.HasSuffix(command, []byte("\x00hash-worker\x00")) {
+		t.Fatalf("the child is %q, %v", command, err)
+	}
+	return "/proc/" + children[0]
+}
+
 // TestUserFarAway has a data directory whose path is longer than a socket's
 // address may be.
 func TestUserFarAway(t *testing.T) {
