@@ -306,3 +306,31 @@ func TestClose(t *testing.T) {
 		}
 	})
 }
+
+// TestToldOnceWritten tells of no message before the outbox has it, and with it
+// the disk the message itself: else a crash could take what was told.
+func TestToldOnceWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReceiver(t)
+		r.respond(always(http.StatusBadGateway))
+		o := Options{Endpoints: []Endpoint{everything("crm", "http://crm.example")}}
+		b := newBench(t, o, r)
+		b.publish("lobby", 3)
+		time.Sleep(time.Second)
+		b.outbox.Fail(errors.New("the disk is full"))
+		b.publish("lobby", 2) // lengthens the run that waits
+		b.publish("other", 1)
+		time.Sleep(time.Second)
+		r.respond(nil)
+		time.Sleep(20 * time.Minute)
+		if got := offsets(t, r.took(), "lobby"); fmt.Sprint(got) != "[1 2 3]" || len(r.took()) != 1 {
+			t.Errorf("told of %v in %d deliveries before it was written", got, len(r.took()))
+		}
+		b.outbox.Fail(nil)
+		time.Sleep(5 * time.Second)
+		if got := offsets(t, r.took(), "lobby"); fmt.Sprint(got) != "[1 2 3 4 5]" || len(r.took()) != 3 {
+			t.Errorf("told of %v in %d deliveries when it was written", got, len(r.took()))
+		}
+		b.close()
+	})
+}

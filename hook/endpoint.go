@@ -19,6 +19,7 @@ type entry struct {
 	number   uint64
 	attempts uint64
 	upto     uint64 // message: the end of the run that is being delivered, 0 for none yet
+	written  uint64 // message: the end of the run that the outbox has; the rest is not told yet
 	gone     bool   // it has left the queue
 
 	lane       *lane
@@ -90,6 +91,10 @@ func newEndpoint(cfg Endpoint, o *Options, changed *changes) *endpoint {
 	}
 }
 
+// parked reports whether nothing of an event may be told yet: a message is told of
+// once the disk has it for certain, and it has all that came before its run.
+func (e *entry) parked() bool { return e.kind == Message && e.first > e.written }
+
 func (ep *endpoint) wakeUp() {
 	select {
 	case ep.wake <- struct{}{}:
@@ -125,7 +130,7 @@ func (ep *endpoint) pushLocked(e *entry, now time.Time) {
 		l = &lane{key: key, due: now, place: -1}
 		ep.lanes[key] = l
 	}
-	e.lane = l
+	e.lane, e.written = l, e.last
 	if l.head == nil {
 		l.head = e
 		heap.Push(&ep.due, l)
@@ -180,7 +185,8 @@ func (ep *endpoint) removeLocked(e *entry) {
 }
 
 // extend lengthens the run of messages at the end of a room's lane, where it is
-// one and young enough. It returns nil where it did not.
+// one and young enough. It returns nil where it did not. What is new is told when
+// wrote was called.
 func (ep *endpoint) extend(e *event) *entry {
 	ep.mu.Lock()
 	defer ep.mu.Unlock()
@@ -195,6 +201,19 @@ func (ep *endpoint) extend(e *event) *entry {
 		return t
 	}
 	return nil
+}
+
+// wrote notes that the outbox has an event's run up to an offset.
+func (ep *endpoint) wrote(e *entry, upto uint64) {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	parked := e.parked()
+	e.written = max(e.written, upto)
+	if l := e.lane; parked && l.head == e && l.place >= 0 {
+		l.due = ep.opts.Now()
+		heap.Fix(&ep.due, l.place)
+		ep.wakeUp()
+	}
 }
 
 // record returns what is to be written of an event: nil where it has gone.

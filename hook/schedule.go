@@ -104,10 +104,24 @@ func (ep *endpoint) begin(now time.Time) (*job, time.Duration) {
 	if d := l.due.Sub(now); d > 0 && !probing {
 		return nil, min(d, wait)
 	}
+	if l.head.parked() {
+		ep.parkLocked(l, now)
+		return nil, writeEvery
+	}
 	heap.Pop(&ep.due)
 	l.running = true
 	ep.running++
-	return &job{lane: l, entry: l.head, event: l.head.event, upto: l.head.upto, probe: ep.breaker.pass()}, 0
+	j := &job{lane: l, entry: l.head, event: l.head.event, upto: l.head.upto, probe: ep.breaker.pass()}
+	j.event.last = l.head.written
+	return j, 0
+}
+
+// parkLocked lets a lane wait until its first run has been written.
+func (ep *endpoint) parkLocked(l *lane, now time.Time) {
+	l.due = now.Add(expireEvery)
+	if l.place >= 0 {
+		heap.Fix(&ep.due, l.place)
+	}
 }
 
 // gapDueLocked returns when the gap may be told, where there is one that is not
@@ -248,6 +262,9 @@ func (ep *endpoint) advanceLocked(e *entry, o outcome, now time.Time) {
 		e.first, e.upto, e.attempts = o.through+1, 0, 0
 		e.queued = now.UnixMilli() // the rest is younger than the beginning
 		ep.changed.touch(ep, e)
+		if e.parked() {
+			ep.parkLocked(e.lane, now)
+		}
 		return
 	}
 	ep.removeLocked(e)

@@ -122,7 +122,22 @@ func (w *Webhooks) load() error {
 		}
 		keys, values = append(keys, coverageKey(ep.Name)), append(values, appendCoverage(nil, ep.coverage))
 	}
+	if err := w.noteForgotten(); err != nil {
+		return err
+	}
 	return w.opts.Outbox.Write(keys, values)
+}
+
+// noteForgotten says which endpoints' events are kept although nobody asks for
+// them any more: their name may only have been misspelled.
+func (w *Webhooks) noteForgotten() error {
+	return w.opts.Outbox.Scan([]byte{keyCoverage}, []byte{keyCoverage + 1}, func(key, _ []byte) bool {
+		name := string(key[1:])
+		if _, problem := w.endpoint(name); problem != nil {
+			w.log.Info("what waited for an endpoint that is not configured any more stays in the store", slog.String("endpoint", name))
+		}
+		return true
+	})
 }
 
 // load reads what waits for the endpoint, and since when it is told of messages.
@@ -227,16 +242,23 @@ func (w *Webhooks) Close(ctx context.Context) error {
 }
 
 // Opened tells that a room has its first member.
-func (w *Webhooks) Opened(room string) { w.put(event{kind: RoomOpened, room: room}) }
+func (w *Webhooks) Opened(room string) { w.inRoom(event{kind: RoomOpened, room: room}) }
 
 // Emptied tells that a room's last member has left.
-func (w *Webhooks) Emptied(room string) { w.put(event{kind: RoomEmptied, room: room}) }
+func (w *Webhooks) Emptied(room string) { w.inRoom(event{kind: RoomEmptied, room: room}) }
 
 // Joined tells that a user has come into a room.
-func (w *Webhooks) Joined(room, user string) { w.put(event{kind: Join, room: room, user: user}) }
+func (w *Webhooks) Joined(room, user string) { w.inRoom(event{kind: Join, room: room, user: user}) }
 
 // Left tells that a user has left a room.
-func (w *Webhooks) Left(room, user string) { w.put(event{kind: Leave, room: room, user: user}) }
+func (w *Webhooks) Left(room, user string) { w.inRoom(event{kind: Leave, room: room, user: user}) }
+
+// inRoom takes an event other than a message, if anybody wants to know of it.
+func (w *Webhooks) inRoom(e event) {
+	if w.wants(e.kind, proto.NamespaceOf(e.room)) {
+		w.put(e)
+	}
+}
 
 // Published tells that messages were committed to a room's log, those with the
 // offsets first to last. Where it is not told of some, the next call for the room
@@ -270,10 +292,6 @@ func (w *Webhooks) wants(kind Event, namespace string) bool {
 // put hands an event to the writer. Where there is no space, what the endpoints
 // miss is counted for their gap; messages are found again by an audit.
 func (w *Webhooks) put(e event) {
-	ns := namespaceOf(&e)
-	if e.room != "" && !w.wants(e.kind, ns) {
-		return
-	}
 	e.at = w.opts.Now().UnixMilli()
 	if w.intake.put(e) {
 		return
@@ -282,6 +300,7 @@ func (w *Webhooks) put(e event) {
 	if e.kind == Message {
 		return
 	}
+	ns := namespaceOf(&e)
 	for _, ep := range w.endpoints {
 		if ep.covers(e.kind, ns) {
 			ep.missed[e.kind].Add(1)

@@ -27,7 +27,13 @@ type batch struct {
 	keys, values [][]byte
 	added        map[*endpoint][]*entry
 	rooms        map[string]bool // that have something in added
-	extended     []touched
+	extended     []extended
+}
+
+// extended is a run that has become longer.
+type extended struct {
+	touched
+	upto uint64
 }
 
 func (b *batch) set(key, value []byte) {
@@ -49,6 +55,9 @@ func (wr *writer) run(ctx context.Context) {
 		b := wr.gather()
 		err := wr.write(ctx, b)
 		if err == nil {
+			for _, x := range b.extended {
+				x.ep.wrote(x.e, x.upto)
+			}
 			for ep, entries := range b.added {
 				ep.add(entries)
 			}
@@ -70,16 +79,21 @@ func (wr *writer) write(ctx context.Context, b *batch) error {
 	if len(b.keys) == 0 {
 		return nil
 	}
-	for {
+	for failures := 0; ; failures++ {
 		err := wr.w.opts.Outbox.Write(b.keys, b.values)
 		if err == nil {
+			if failures > 0 {
+				wr.w.log.Info("the outbox of the webhooks is written again")
+			}
 			return nil
 		}
 		wr.w.meters.writeErrors.Inc()
-		wr.w.unclean.Store(true)
-		wr.w.log.Error("the outbox of the webhooks could not be written; this is tried again", slog.Any("error", err))
+		if failures == 0 {
+			wr.w.log.Error("the outbox of the webhooks cannot be written; this is tried each second", slog.Any("error", err))
+		}
 		select {
 		case <-ctx.Done():
+			wr.w.unclean.Store(true)
 			return err
 		case <-time.After(writeRetry):
 		}
@@ -109,7 +123,10 @@ func (wr *writer) gather() *batch {
 	clear(items)
 	wr.empty = items
 	t, gaps, keys, values := w.changes.take()
-	for _, t := range append(t, b.extended...) {
+	for _, x := range b.extended {
+		t = append(t, x.touched)
+	}
+	for _, t := range t {
 		b.set(queueKey(keyQueue, t.ep.Name, t.e.number), t.ep.record(t.e))
 	}
 	for ep := range gaps {
@@ -220,7 +237,7 @@ func (wr *writer) extend(b *batch, ep *endpoint, e *event) *entry {
 	}
 	t := ep.extend(e)
 	if t != nil {
-		b.extended = append(b.extended, touched{ep, t})
+		b.extended = append(b.extended, extended{touched{ep, t}, e.last})
 		ep.meters.events[Message].Add(int(e.size()))
 	}
 	return t
