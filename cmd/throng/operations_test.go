@@ -73,8 +73,12 @@ func withEverything(t *testing.T) []string {
 		w.Write(published) // the client's problem
 	}))
 	t.Cleanup(issuer.Close)
+	app := startApplication(t)
+	app.decide = func(hookCall) string { return `{"allow":true}` }
 	file := filepath.Join(t.TempDir(), "throng.toml")
 	text := fmt.Sprintf("[issuer.idp]\nissuer = \"them\"\njwks_url = %q\naudience = [\"us\"]\n", issuer.URL)
+	text += fmt.Sprintf("[webhook.crm]\nurl = %q\nsecret = %q\nallow_private = true\n", app.URL, hookSecret)
+	text += fmt.Sprintf("[hook]\nurl = %q\nsecret = %q\nevents = [\"join\"]\nallow_private = true\n", app.URL, hookSecret)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
