@@ -111,11 +111,12 @@ func (c *call) limitTime() (stop func()) {
 	}
 	ctx, stop := context.WithTimeoutCause(c.r.Context(), c.api.Timeout, errTimeout)
 	c.r = c.r.WithContext(ctx)
-	// A moment more, so that an error about the time still gets out.
-	at := time.Now().Add(c.api.Timeout + time.Second)
+	// A moment more for each, so that an error about the time still gets out.
+	const moment = time.Second
+	end := time.Now().Add(c.api.Timeout)
 	control := http.NewResponseController(c.w)
-	_ = control.SetReadDeadline(at) // a writer without deadlines is a test's
-	_ = control.SetWriteDeadline(at)
+	_ = control.SetReadDeadline(end.Add(moment)) // a writer without deadlines is a test's
+	_ = control.SetWriteDeadline(end.Add(2 * moment))
 	return stop
 }
 
@@ -156,7 +157,7 @@ func (c *call) done() *proto.Error {
 	return nil
 }
 
-// write sends a whole answer.
+// write sends a whole answer, whose body is borrowed.
 func (c *call) write(status int, contentType string, body []byte) {
 	h := c.w.Header()
 	if contentType != "" {

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -101,9 +102,20 @@ func (c *call) listMessages() *proto.Error {
 	if err != nil {
 		return err
 	}
-	c.write(http.StatusOK, "application/json", c.appendPage(nil, page))
+	buf := pages.Get().(*[]byte)
+	*buf = c.appendPage((*buf)[:0], page)
+	c.write(http.StatusOK, "application/json", *buf)
+	if cap(*buf) <= pagesKept {
+		pages.Put(buf)
+	}
 	return nil
 }
+
+// pages lends what pages of history are encoded into; larger ones than pagesKept
+// bytes are not kept.
+var pages = sync.Pool{New: func() any { return new([]byte) }}
+
+const pagesKept = 512 << 10
 
 // appendPage appends a page of history, its messages as the protocol has them.
 func (c *call) appendPage(dst []byte, page *proto.Event) []byte {
