@@ -38,6 +38,7 @@ type cursor struct {
 	stopped bool
 	acks    []waitingAck // of the member's own messages from next on
 
+	passed    uint64         // offsets below it are with the member, or it does without them
 	retracted []*proto.Event // deletions, of messages that it may have read already
 }
 
@@ -68,7 +69,7 @@ const (
 )
 
 func newCursor(r *Room, ms *Membership, at startAt, acks []waitingAck) *cursor {
-	return &cursor{room: r, ms: ms, echo: ms.echo, startAt: at, acks: acks}
+	return &cursor{room: r, ms: ms, echo: ms.echo, startAt: at, passed: at.next, acks: acks}
 }
 
 // follow gives a member that is behind a cursor and sets it to work.
@@ -79,7 +80,8 @@ func (r *Room) follow(ms *Membership, at startAt, acks []waitingAck) {
 }
 
 // stopCursor ends the member's cursor, if it has one: when it returns, nothing
-// more is delivered through it. Acks and deletions that waited in it go out at once.
+// more is delivered through it. Acks that waited in it go out at once, and
+// deletions of messages that the member has.
 func (ms *Membership) stopCursor() {
 	c := ms.cursor.Load()
 	if c == nil {
@@ -98,7 +100,9 @@ func (c *cursor) flushLocked() {
 	}
 	c.acks = nil
 	for _, ev := range c.retracted {
-		c.ms.member.Send(ev)
+		if ev.Offset < c.passed {
+			c.ms.member.Send(ev)
+		}
 	}
 	c.retracted = nil
 }
@@ -194,7 +198,7 @@ func (c *cursor) step(head uint64) (more, delivered bool) {
 		return true, false
 	}
 	c.retracted = nil
-	c.startAt = k.at
+	c.startAt, c.passed = k.at, k.at.next
 	c.acks = c.acks[k.acked:]
 	c.room.hub.meters.replayed.Add(k.messages)
 	return true, true

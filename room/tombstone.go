@@ -242,7 +242,7 @@ func (c *cursor) retractionsLocked(dst []byte, below uint64, known []uint64) []b
 func (c *cursor) takeRetractions(dst []byte) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.retractionsLocked(dst, c.next, nil)
+	return c.retractionsLocked(dst, c.passed, nil)
 }
 
 // replace puts a tombstone in the place of its message, if the ring has that.

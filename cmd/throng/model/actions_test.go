@@ -50,6 +50,9 @@ func (w *world) prepareJoin(c *client, r *truth, n, m int) (frame []byte) {
 		if recovered {
 			next = p.start
 		}
+		if old := c.streams[r.name]; old != nil && len(old.owed) > 0 {
+			w.fail("%s joined room %s again before it was told that offset %d is deleted", c, r.name, old.owed[0].offset)
+		}
 		s := &stream{room: r, epoch: e.Epoch, next: next, born: born, echo: echo, loose: p.loose, joined: true, members: members, host: host, maxUsers: maxUsers, updates: len(r.updates)}
 		c.streams[r.name] = s
 		if next == e.Offset+1 {
@@ -181,7 +184,7 @@ func (r *truth) expiredKey(m *message) bool {
 
 // repeat sends a message whose key has been used.
 func (w *world) repeat(c *client, r *truth, first, m *message) {
-	if m.content != first.content {
+	if m.content != first.content && !first.deleted {
 		w.send(c, m.command(), w.refused(c, m.to, "key_conflict"))
 		return
 	}

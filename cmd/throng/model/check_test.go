@@ -43,6 +43,8 @@ func (w *world) check(c *client, e *event) {
 		}
 		delete(c.closes, e.Room)
 		delete(c.streams, e.Room)
+	case "deleted":
+		w.checkDeleted(c, e)
 	case "delivered":
 		p := c.reports[e.To]
 		if p == nil || !w.is(p.message, e) {
@@ -124,8 +126,14 @@ func (w *world) same(c *client, r *truth, e *event) {
 	if m.from == c.user {
 		key = m.key // in replay and history; live, a message comes without it
 	}
+	content := m.content
+	if m.deleted {
+		content = ""
+	}
 	switch {
-	case string(e.Content) != m.content || e.From != m.from || e.To != m.to:
+	case e.Deleted != m.deleted:
+		w.fail("%s got %v in room %s, which is deleted: %v", c, e, r.name, m.deleted)
+	case string(e.Content) != content || e.From != m.from || e.To != m.to:
 		w.fail("%s got %v in room %s, want content %.40s from %s to %s", c, e, r.name, m.content, m.from, m.to)
 	case e.Key != "" && e.Key != key:
 		w.fail("%s got %v in room %s with the key %q, want %q", c, e, r.name, e.Key, key)
@@ -354,6 +362,9 @@ func (w *world) verifyStream(c *client, s *stream, refused, slow bool) {
 	for (s.loose || slow && r.ns.Slow == proto.SlowConflate) && s.next <= r.head() && !r.visible(s.next) {
 		s.next++ // it has expired before the connection could take it
 	}
+	if len(s.owed) > 0 {
+		w.fail("%s reads, but was not told that offset %d of room %s is deleted", c, s.owed[0].offset, r.name)
+	}
 	if s.next != r.head()+1 {
 		w.fail("%s reads, but has not got offset %d of room %s, whose head is %d", c, s.next, r.name, r.head())
 	}
@@ -390,6 +401,11 @@ func (w *world) verifyInbox(c *client, slow bool) {
 	for o := r.first; o > 0 && o <= r.head(); o++ {
 		if m := r.log[o-1]; m.author != c && !c.heard[m] && (!lags || o <= lag) {
 			w.fail("%s did not get offset %d of its inbox, and was not told", c, o)
+		}
+	}
+	for _, m := range c.erased {
+		if !lags || m.offset <= lag {
+			w.fail("%s was not told that offset %d of its inbox is deleted", c, m.offset)
 		}
 	}
 	for _, m := range r.typed {

@@ -37,6 +37,7 @@ type client struct {
 	reports map[string]*report // of deliveries, by addressee's inbox
 	heard   map[*message]bool  // in an inbox that it has not joined
 	lags    map[string]uint64  // lag in such an inbox: the offset
+	erased  []*message         // deletions in it, not told yet
 }
 
 // position is where a client stood in a room.
@@ -61,6 +62,8 @@ type stream struct {
 	maxUsers int
 	news     []presence // told in this step
 	updates  int        // told in this step
+
+	owed, may []*message // deleted, and not told yet: must it be, or may it
 }
 
 // reply is what answers a command.
@@ -147,6 +150,7 @@ func (w *world) reauth(c *client, r *truth) {
 
 func (c *client) clearStep() {
 	c.closes, c.reports = make(map[string]string), make(map[string]*report)
+	c.erased = nil
 	c.heard, c.lags = make(map[*message]bool), make(map[string]uint64)
 	if c.conn != nil {
 		c.conn.forget()

@@ -32,6 +32,7 @@ type event struct {
 	UserID    string          `json:"userId"`
 	Status    string          `json:"status"`
 	Duplicate bool            `json:"duplicate"`
+	Deleted   bool            `json:"deleted"`
 	Code      string          `json:"code"`
 	Reason    string          `json:"reason"`
 	After     uint64          `json:"after"`
@@ -93,6 +94,9 @@ func (e *event) String() string {
 		for _, m := range e.Messages {
 			s += fmt.Sprintf(" %d", m.Offset)
 		}
+	}
+	if e.Deleted {
+		s += " deleted"
 	}
 	if e.Duplicate {
 		s += " duplicate"

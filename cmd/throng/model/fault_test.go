@@ -11,6 +11,7 @@ import (
 // zero value breaks nothing.
 type faults struct {
 	publish  func(n int64, p *proto.Publish)      // changes what is appended
+	edit     func(p *proto.Publish)               // changes a deletion or a trim
 	read     func(n int64, m *proto.Message) bool // false drops a message that is read
 	lose     func(n int64) bool                   // drops a room's frame on its way to a connection
 	unsynced bool                                 // sync namespaces are treated as async
@@ -18,7 +19,7 @@ type faults struct {
 
 // log puts the faults around a log.
 func (f faults) log(l room.Log) room.Log {
-	if f.publish == nil && f.read == nil {
+	if f.publish == nil && f.edit == nil && f.read == nil {
 		return l
 	}
 	return &faultyLog{Log: l, faults: f}
@@ -56,7 +57,10 @@ type faultyStream struct {
 
 // Append implements room.Stream.
 func (s *faultyStream) Append(p *proto.Publish) *proto.Error {
-	if s.faults.publish != nil && !p.SettingsOnly {
+	switch {
+	case s.faults.edit != nil && p.Edit != proto.EditNone:
+		s.faults.edit(p)
+	case s.faults.publish != nil && p.Edit == proto.EditNone && !p.SettingsOnly:
 		s.faults.publish(s.published.Add(1), p)
 	}
 	return s.Stream.Append(p)

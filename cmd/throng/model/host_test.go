@@ -66,6 +66,7 @@ func (w *world) host(c *client, r *truth, n, m int) {
 		w.expel(r, whom, put)
 		return
 	}
+	r.touch()
 	r.stored, r.unsaved = &next, false
 	r.writes = append(r.writes, write{r.head(), &next})
 	r.change(&next)

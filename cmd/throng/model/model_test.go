@@ -88,6 +88,16 @@ func TestTheModelCanFail(t *testing.T) {
 			}
 			return true
 		}},
+		"a deletion leaves the content": {edit: func(p *proto.Publish) {
+			if p.Edit == proto.EditDelete {
+				p.Kind, p.Content = proto.KindJSON, []byte(`"still here"`)
+			}
+		}},
+		"a trim leaves one message more": {edit: func(p *proto.Publish) {
+			if p.Edit == proto.EditTrim {
+				p.Offset--
+			}
+		}},
 		"a connection loses a frame": {lose: func(n int64) bool { return n%9 == 0 }},
 		"a store that syncs nothing": {unsynced: true},
 	} {

@@ -22,6 +22,7 @@ var actions = []action{
 	"keyed", "keyed", "transient", "direct", "direct",
 	"history", "history", "page",
 	"ack", "members", "status", "host", "host",
+	"delete", "delete", "trim", "erase",
 	"lazy", "lazy", "read", "read",
 	"advance", "advance", "restart", "crash", "stall", "race", "race", "auth",
 }
@@ -148,6 +149,12 @@ func (w *world) play(s step) {
 		w.setStatus(c, s.M)
 	case "host":
 		w.host(c, r, s.N, s.M)
+	case "delete":
+		w.deleteMessage(c, r, s.N, s.M)
+	case "trim":
+		w.trim(c, r, s.N, s.M)
+	case "erase":
+		w.erase(c, r, s.M)
 	case "lazy":
 		c.lazy = !c.lazy
 	case "read":

@@ -36,6 +36,8 @@ type truth struct {
 
 	past map[string]bool // every epoch that the room ever had
 
+	trimmed uint64 // offsets below it are gone
+
 	receipt    uint64 // of an inbox: how far its owner has acknowledged
 	receiptLow uint64 // a crash may have set it back as far as here
 	saved      uint64 // but not below what stood there at a clean stop
@@ -59,6 +61,9 @@ type message struct {
 	micros  int64  // about
 	id      *identity
 	got     map[*conn]bool // transient: who has it
+
+	deleted   bool
+	deletedBy string
 }
 
 // identity is what the server gave a message. The two copies of a direct one
@@ -111,6 +116,7 @@ func (r *truth) reset() {
 	r.settings, r.stored, r.writes, r.unsaved = nil, nil, nil, false
 	r.keys, r.users = make(map[keyID]*message), make(map[string]*resident)
 	r.receipt, r.receiptLow, r.saved = 0, 0, 0
+	r.trimmed = 0
 }
 
 func (r *truth) head() uint64 { return uint64(len(r.log)) }
@@ -127,7 +133,7 @@ func (r *truth) kept() uint64 {
 
 // visible reports whether the message at an offset can be read now.
 func (r *truth) visible(offset uint64) bool {
-	return offset >= 1 && offset <= r.head() && offset+r.kept() > r.head() &&
+	return offset >= max(r.trimmed, 1) && offset <= r.head() && offset+r.kept() > r.head() &&
 		r.log[offset-1].micros >= time.Now().Add(-r.ns.HistoryTTL).UnixMicro()
 }
 
