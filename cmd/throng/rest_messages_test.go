@@ -154,9 +154,20 @@ func TestHistoryIsTheProtocols(t *testing.T) {
 	}
 	s.want(http.StatusNoContent, del("/rooms/"+room+"/messages/4", ada))
 	for _, query := range []fields{
-		{}, {"limit": 5}, {"limit": 5, "reverse": true}, {"after": 3}, {"before": 9, "reverse": true}, {"after": 3, "before": 9}, {"after": 12},
-		{"from": times[4]}, {"to": times[8]}, {"from": times[2], "to": times[10]}, {"from": times[2], "to": times[10], "limit": 3, "reverse": true},
-		{"from": times[11] + 1}, {"to": 1}, {"from": 0, "to": times[0] + 1},
+		{},
+		{"limit": 5},
+		{"limit": 5, "reverse": true},
+		{"after": 3},
+		{"before": 9, "reverse": true},
+		{"after": 3, "before": 9},
+		{"after": 12},
+		{"from": times[4]},
+		{"to": times[8]},
+		{"from": times[2], "to": times[10]},
+		{"from": times[2], "to": times[10], "limit": 3, "reverse": true},
+		{"from": times[11] + 1},
+		{"to": 1},
+		{"from": 0, "to": times[0] + 1},
 	} {
 		compareHistory(s, ws, room, bob, query)
 	}
