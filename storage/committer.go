@@ -21,7 +21,8 @@ import (
 //  3. applies the batch to Pebble, which appends it to the write-ahead log's
 //     buffer and to the memtable, and
 //  4. hands the async rooms their publishes, and the batch to the deliverer,
-//     which does the same for sync rooms once an fsync covers it.
+//     which does the same for sync rooms, and for what is Durable and follows it
+//     in an async one, once an fsync covers it.
 //
 // While one batch is written the next one gathers, so that batches grow with
 // the load and a single message waits for nobody. Step 3 asks for an fsync but

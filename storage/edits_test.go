@@ -416,6 +416,7 @@ func TestRooms(t *testing.T) {
 		check(s, "r", "r7", 100, nil)
 		check(s, "r", "a", 1, want[:1])
 		check(s, "s", "", 100, nil)
+		check(s, "r", "z", 100, nil)
 		s = losePower(t, s, &o) // records are out of date now
 	}
 	clock.advance(2 * o.Namespaces[0].HistoryTTL)

@@ -254,6 +254,11 @@ func (r *Room) Settings() []byte { return r.woken }
 // the receiver's. The sink runs on the goroutine that commits for all rooms, so
 // it must not block; it may call Append and Close.
 //
+// An edit (see proto.Edit) changes what the log holds, in its turn. It should be
+// Durable, as a deletion that comes back after a crash is none; what the room
+// appends after a Durable publish is delivered after it. The caller of EditDelete
+// answers for the offset and time: they must be those of a message that was read.
+//
 // Otherwise p was not taken, and the error is proto.ErrOverloaded,
 // ErrStorageFull, ErrStorage, ErrShuttingDown, or, after Close, ErrInternal.
 func (r *Room) Append(p *proto.Publish) *proto.Error {
@@ -272,8 +277,8 @@ func (r *Room) append(p *proto.Publish) *proto.Error {
 	return s.queued(s.queue.push(r, p))
 }
 
-// AppendPair is Append to two different rooms in one commit: both messages get
-// the same id and time. Each room's sink gets its own, once both have their
+// AppendPair is Append to two different rooms in one commit: two messages get the
+// same id and time, two edits take place together. Each room's sink gets its own, once both have their
 // offsets. Neither is taken where an error is returned.
 func (s *Store) AppendPair(r *Room, p *proto.Publish, other *Room, twin *proto.Publish) *proto.Error {
 	err := s.refusal()
