@@ -1,7 +1,6 @@
 package main
 
 import (
-	"log/slog"
 	"os"
 
 	"github.com/thronghq/throng/auth"
@@ -19,13 +18,6 @@ func runHashWorker(o outside) int {
 	return exitOK
 }
 
-// newDeriver returns what makes the server's hashing processes; nil, which is
-// to hash within the server, where it cannot find its own program.
-func newDeriver(log *slog.Logger) func() auth.Deriver {
-	self, err := os.Executable()
-	if err != nil {
-		log.Warn("passwords are hashed within the server: its own program was not found", slog.Any("error", err))
-		return nil
-	}
-	return func() auth.Deriver { return hashworker.New(self, hashWorkerName) }
-}
+// newDeriver returns the deriver of a hashing process: the program that runs,
+// also where its file has been replaced by another version's.
+func newDeriver() auth.Deriver { return hashworker.New("/proc/self/exe", hashWorkerName) }

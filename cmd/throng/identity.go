@@ -59,7 +59,7 @@ func (i *identity) open(cfg *config.Config, log *slog.Logger, set *metrics.Set, 
 		}
 		i.issuers = append(i.issuers, issuer)
 	}
-	i.accounts, err = newAccounts(cfg, log, set, store, i.keys, newDeriver(log), onRevoke)
+	i.accounts, err = newAccounts(cfg, log, set, store, i.keys, newDeriver, onRevoke)
 	if err != nil {
 		return err
 	}
