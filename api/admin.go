@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -293,16 +292,12 @@ func (o *object) rules(name string) []auth.Rule {
 	if value == nil {
 		return nil
 	}
-	rules := []auth.Rule{}
+	var rules []auth.Rule
 	err := json.Unmarshal(value, &rules, json.RejectUnknownMembers(true))
-	if err == nil && rules != nil {
-		err = auth.CheckRules(rules)
-	}
 	if err != nil || rules == nil {
-		o.wrong(name, o.show(name), `a list of {"match","allow"}, the rooms and the rights in them,`)
-		if err != nil && o.err != nil && strings.Contains(err.Error(), name) {
-			o.err = proto.ErrInvalidField.With("field %q: %v", name, err)
-		}
+		o.wrong(name, o.show(name), `a list of {"match","allow"}, a pattern of rooms and the rights in them,`)
+	} else if err := auth.CheckRules(rules); err != nil {
+		o.fail(proto.ErrInvalidField.With("field %q: %v", name, err))
 	}
 	return rules
 }

@@ -131,19 +131,11 @@ func (st *stream) run() *proto.Error {
 		if !begun && closed {
 			return proto.ErrUnavailable.New()
 		}
-		for _, f := range frames {
-			for payload := range session.Payloads(f) {
-				st.append(payload)
-			}
-			if !st.flush() {
-				return nil
-			}
+		if !st.write(frames) {
+			return nil
 		}
 		if st.over || closed {
 			st.reason = ""
-			return nil
-		}
-		if !st.flush() {
 			return nil
 		}
 		if st.box.drained() {
@@ -218,6 +210,21 @@ func (c *call) beginStream() {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no") // nginx would collect events
 	c.w.WriteHeader(http.StatusOK)
+}
+
+// write writes the events in the frames, those that wait together at once. It
+// reports what flush does.
+func (st *stream) write(frames [][]byte) bool {
+	const enough = 32 << 10 // bytes
+	for _, f := range frames {
+		for payload := range session.Payloads(f) {
+			st.append(payload)
+		}
+		if len(st.buf) >= enough && !st.flush() {
+			return false
+		}
+	}
+	return st.flush()
 }
 
 // flush writes the events that are ready. It reports false where the client is
