@@ -57,10 +57,16 @@ func playShell(t *testing.T, s *throngtest.Server, session string) int {
 	}
 	got := strings.Split(string(out), end+"\n")
 	for i := range want {
-		pattern := "^" + strings.ReplaceAll(regexp.QuoteMeta(strings.TrimSpace(want[i])), "…", ".*") + "$"
-		if !regexp.MustCompile(pattern).MatchString(strings.TrimSpace(got[i])) {
+		if !matches(strings.TrimSpace(want[i]), strings.TrimSpace(got[i])) {
 			t.Errorf("$ %sprints\n%s\nthe page says\n%s", commands[i], got[i], want[i])
 		}
 	}
 	return len(commands)
+}
+
+// matches reports whether a text is as the pattern says, in which … stands for
+// anything within a line.
+func matches(pattern, text string) bool {
+	expression := "^" + strings.ReplaceAll(regexp.QuoteMeta(pattern), "…", ".*") + "$"
+	return regexp.MustCompile(expression).MatchString(text)
 }

@@ -54,8 +54,7 @@ func expectText(t *testing.T, c *throngtest.Client, pattern string) {
 	if err != nil {
 		t.Fatalf("instead of %s: %v", pattern, err)
 	}
-	expression := "^" + strings.ReplaceAll(regexp.QuoteMeta(pattern), "…", ".*") + "$"
-	if !regexp.MustCompile(expression).Match(frame) {
+	if !matches(pattern, string(frame)) {
 		t.Fatalf("got %s, want %s", frame, pattern)
 	}
 }
@@ -93,5 +92,18 @@ func TestReadmeNamesWhatIsThere(t *testing.T) {
 	slices.Sort(named)
 	if !slices.Equal(folders, named) {
 		t.Errorf("the folders are %v, and the README's table has %v", folders, named)
+	}
+}
+
+// TestReadmeREST plays the README's tour by HTTP.
+func TestReadmeREST(t *testing.T) {
+	page, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, tour, _ := strings.Cut(string(page), "```console\n$ api=")
+	tour, _, _ = strings.Cut("$ api="+tour, "```")
+	if n := playShell(t, throngtest.Start(t, throngtest.Options{}), tour); n < 7 {
+		t.Errorf("the tour has only %d commands", n)
 	}
 }
