@@ -40,22 +40,27 @@ func (s *Session) pay(cmd *proto.Command, size int) *proto.Error {
 	return l.pay(p, &t)
 }
 
-// buckets returns the connection's own; a call has none.
+// buckets returns the connection's own, nil where nothing bounds them. A call has
+// none.
 func (s *Session) buckets() *buckets {
-	if s.isCall() {
+	if !s.manager.limiter.alone || s.isCall() {
 		return nil
 	}
+	return &s.ownTolls().buckets
+}
+
+func (s *Session) ownTolls() *tolls {
 	if s.tolls == nil {
 		s.tolls = new(tolls)
 	}
-	return &s.tolls.buckets
+	return s.tolls
 }
 
 // limit answers a command that was refused for its rate: every one that has an
 // id, and of the others the first of a window. After too many in a window it
 // ends the connection.
 func (s *Session) limit(cmd *proto.Command, err *proto.Error) {
-	t := s.tolls
+	t := s.ownTolls()
 	if now := s.manager.Now(); !now.Before(t.until) {
 		t.until, t.refused = now.Add(refusalWindow), 0
 	}

@@ -72,10 +72,10 @@ const (
 )
 
 // List returns a page of the live sessions that the filter selects, limit or
-// maxListed at the most, and the cursor of the next page, "" at the end. A page
-// may be short, and even empty, before the end: only so many sessions are looked
-// at for one. The first page has no cursor. It is for administrators and takes
-// up to some milliseconds.
+// maxListed at the most, and the cursor of the next page, "" where there is none.
+// A page may be short, and even empty, before the end: maxLooked sessions are
+// looked at for one. The first page has no cursor. It is for administrators and
+// takes up to some milliseconds.
 func (m *Manager) List(f Filter, cursor string, limit int) (list []Info, next string, _ *proto.Error) {
 	var after [16]byte
 	if cursor != "" {
@@ -90,13 +90,14 @@ func (m *Manager) List(f Filter, cursor string, limit int) (list []Info, next st
 	looked := 0
 	var last [16]byte
 	visit := func(s *Session) bool {
-		if len(list) == limit || looked == maxLooked {
+		more := f.Room == "" || s.in(f.Room)
+		if looked == maxLooked || more && len(list) == limit {
 			next = formatID(last)
 			return false
 		}
 		looked++
 		last = s.id
-		if f.Room == "" || s.in(f.Room) {
+		if more {
 			list = append(list, s.info())
 		}
 		return true

@@ -56,6 +56,11 @@ func TestLiveSessionsAreListed(t *testing.T) {
 		if in := f.pages(Filter{Room: "b"}, 1); len(in) != 2 {
 			t.Errorf("in b are %v", in)
 		}
+		for _, filter := range []Filter{{UserID: "ana"}, {Room: "b"}} { // both are all that there are
+			if page, next, err := f.manager.List(filter, "", 2); len(page) != 2 || next != "" || err != nil {
+				t.Errorf("%+v: %d sessions, next %q, %v", filter, len(page), next, err)
+			}
+		}
 		if in := f.pages(Filter{UserID: "user1", Room: "b"}, 0); len(in) != 0 {
 			t.Errorf("of user1, in b are %v", in)
 		}

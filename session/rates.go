@@ -61,6 +61,7 @@ type limiter struct {
 	now    func() time.Time
 	start  time.Time
 	speeds [scopeCount][limitedKinds]speed
+	alone  bool // something bounds single connections
 
 	users     *table[string]
 	addresses *table[netip.Addr]
@@ -92,6 +93,7 @@ func newLimiter(r Rates, now func() time.Time, set *metrics.Set) *limiter {
 	if !on {
 		return nil
 	}
+	l.alone = r.Connection != RateSet{}
 	return l
 }
 

@@ -44,7 +44,7 @@ type Session struct {
 	id          [16]byte // told to the client, authorises nothing; begins with the user's place in the index
 
 	// Owned by the poller.
-	tolls *tolls // nil until something bounds rates
+	tolls *tolls // nil until a rate of the connection is counted
 	turns *turns // nil until the gate decides on something
 
 	identity atomic.Pointer[auth.Identity] // nil until authenticated; always of one user
