@@ -188,7 +188,10 @@ func (ep *endpoint) lettersOf(ids []string) ([]uint64, *proto.Error) {
 	numbers := make([]uint64, len(ids))
 	for i, id := range ids {
 		number, ok := parseLetterID(id)
-		if !ok || !slices.Contains(ep.dead, number) {
+		if ok {
+			_, ok = slices.BinarySearch(ep.dead, number)
+		}
+		if !ok {
 			return nil, proto.ErrNotFound.With("the webhook %q has no dead letter %q", ep.Name, id)
 		}
 		numbers[i] = number

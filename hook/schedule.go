@@ -104,6 +104,10 @@ func (ep *endpoint) begin(now time.Time) (*job, time.Duration) {
 	if d := l.due.Sub(now); d > 0 && !probing {
 		return nil, min(d, wait)
 	}
+	if ep.tooOld(l.head, now) { // although something younger stands before it
+		ep.expireOneLocked(l.head, now)
+		return nil, 0
+	}
 	if l.head.parked() {
 		ep.parkLocked(l, now)
 		return nil, writeEvery
@@ -144,16 +148,27 @@ func (ep *endpoint) gapDueLocked(now time.Time) (due time.Time, ok bool) {
 // expireLocked makes dead letters of events that waited for too long, and reports
 // whether there may be more.
 func (ep *endpoint) expireLocked(now time.Time) (more bool) {
-	limit := now.Add(-ep.MaxAge).UnixMilli()
 	for range expireAtOnce {
 		e := ep.idleOldestLocked()
-		if e == nil || e.queued > limit {
+		if e == nil || !ep.tooOld(e, now) {
 			return false
 		}
-		ep.removeLocked(e)
-		ep.buryLocked(&e.event, e.attempts, outcome{err: "it waited for longer than max_age: " + ep.lastErrorText}, now)
+		ep.expireOneLocked(e, now)
 	}
 	return true
+}
+
+func (ep *endpoint) tooOld(e *entry, now time.Time) bool {
+	return e.queued <= now.Add(-ep.MaxAge).UnixMilli()
+}
+
+func (ep *endpoint) expireOneLocked(e *entry, now time.Time) {
+	reason := "it waited for longer than max_age"
+	if ep.lastErrorText != "" {
+		reason += "; the last error: " + ep.lastErrorText
+	}
+	ep.removeLocked(e)
+	ep.buryLocked(&e.event, e.attempts, outcome{err: reason}, now)
 }
 
 // finish takes what became of a delivery.
@@ -216,7 +231,10 @@ func (ep *endpoint) hurryLocked(now time.Time) {
 func (ep *endpoint) finishGapLocked(o outcome, now time.Time) {
 	ep.gapRunning = false
 	switch {
-	case o.ok:
+	case o.ok, o.refused:
+		if o.refused {
+			ep.log.Warn("the endpoint refused to be told what is missing", slog.String("error", o.err))
+		}
 		ep.told = gap{}
 		ep.changed.touchGap(ep)
 	case o.gone:

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -49,6 +50,7 @@ type application struct {
 	changed sync.Cond
 	down    bool
 	decide  func(hookCall) string // the answer's body
+	slow    bool                  // answers take a few milliseconds, each another number
 	calls   []hookCall            // that were answered with 200
 }
 
@@ -73,6 +75,12 @@ func (a *application) serve(w http.ResponseWriter, r *http.Request) {
 	var call hookCall
 	if err := json.Unmarshal(body, &call); err != nil {
 		a.t.Errorf("%s: %v", body, err)
+	}
+	a.mu.Lock()
+	slow := a.slow
+	a.mu.Unlock()
+	if slow { // how long is what the test varies
+		<-time.After(time.Duration(rand.IntN(10)) * time.Millisecond)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -250,10 +258,32 @@ func TestWebhookToPrivateAddress(t *testing.T) {
 	}
 }
 
-// TestHookDecides refuses a user, a room and a message, changes another, and is
-// down in the end.
+// TestHookAllowsWhileDown holds the hook to its other policy.
+func TestHookAllowsWhileDown(t *testing.T) {
+	app := startApplication(t)
+	app.setDown(true)
+	s := startHooked(t, fmt.Sprintf("[hook]\nurl = %q\nsecret = %q\nevents = [\"connect\", \"join\", \"publish\"]\non_failure = \"allow\"\nallow_private = true\n", app.URL, hookSecret))
+	ada := throngtest.Dial(t, s.WSURL("/ws?user=ada"), throngtest.DialOptions{})
+	ada.Expect("session")
+	ada.Send(map[string]any{"type": "join", "room": "lobby"})
+	ada.Expect("joined")
+	for i := range 20 { // the circuit opens on the way
+		ada.Send(map[string]any{"type": "message", "to": "lobby", "content": i})
+		if offset := ada.Await("ack").Int("offset"); offset != int64(i+1) {
+			t.Errorf("message %d has the offset %d", i, offset)
+		}
+	}
+	if n := metric(t, s, `throng_hook_questions_total{event="publish",result="circuit_open"} `); n == 0 {
+		t.Error("a hook that was down was asked each time")
+	}
+	s.Stop()
+}
+
+// TestHookDecides refuses a user, a room and a message, changes others, whose
+// order its answers do not change, and is down in the end.
 func TestHookDecides(t *testing.T) {
 	app := startApplication(t)
+	app.slow = true
 	app.decide = func(call hookCall) string {
 		switch {
 		case call.UserID == "mallory", call.Room == "secret", string(call.Content) == `"bad"`:
