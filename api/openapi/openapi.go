@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // The paths that the handler answers. What the page is made of stands below
@@ -71,14 +72,15 @@ type body struct {
 // Whoever has a document revalidates it by its ETag, so that a new binary is a
 // new page at the next load. The handler is safe for concurrent use.
 //
-// An embedded description that is no YAML is a broken build, and a panic here.
+// An embedded description that is no YAML is a broken build, and a panic at the
+// first request.
 func Handler(notFound http.Handler) http.Handler {
-	documents := load()
+	documents := sync.OnceValue(load) // by the first who asks: a start does not wait for it
 	if notFound == nil {
 		notFound = http.NotFoundHandler()
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		d, found := documents[r.URL.Path]
+		d, found := documents()[r.URL.Path]
 		if !found {
 			notFound.ServeHTTP(w, r)
 			return

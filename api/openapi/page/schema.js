@@ -82,8 +82,8 @@ function make(node) {
   if (schema.enum) return schema.enum[0];
   if (schema.type === "array") return [make(schema.items)];
   if (schema.properties) {
-    const required = schema.required ?? Object.keys(schema.properties);
-    return Object.fromEntries(required.map((name) => [name, make(schema.properties[name])]));
+    const shown = Object.entries(schema.properties).filter(([name]) => schema.required?.includes(name) ?? true);
+    return Object.fromEntries(shown.map(([name, field]) => [name, make(field)]));
   }
   return SAMPLES[schema.type] ?? {};
 }
