@@ -176,7 +176,7 @@ func TestUsers(t *testing.T) {
 	f.request("DELETE /users/eve", admin).do().refused(proto.ErrNotFound)
 }
 
-func TestRegistrationClosedAndStoreFailing(t *testing.T) {
+func TestAFailingStoreIsNotExplained(t *testing.T) {
 	f := start(t, nil)
 	f.store.Fail(errors.New("the disk is gone"))
 	a := f.request("POST /login", "").json(`{"username":"ada","password":"correct horse"}`).do().refused(proto.ErrStorage)

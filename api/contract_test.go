@@ -3,6 +3,7 @@ package api_test
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
@@ -279,6 +280,22 @@ func TestDev(t *testing.T) {
 	f.request("GET /users?user=ada", "").do().refused(proto.ErrForbidden)
 	f.request("GET /me?user=bob", f.token("ada")).do().is(http.StatusOK).says(`"userId":"ada"`)
 	f.request("POST /rooms?user=ada", "").with("Origin", "https://foe.example").json(`{"room":"x"}`).do().refused(proto.ErrOrigin)
+}
+
+// TestTheAdminSocketsIdentity: whoever serves a request says who asks it.
+func TestTheAdminSocketsIdentity(t *testing.T) {
+	f := start(t, nil)
+	root := auth.NewIdentity("root")
+	root.Admin = true
+	for path, status := range map[string]int{"/me": http.StatusOK, "/users": http.StatusOK, "/users?user=ada": http.StatusUnprocessableEntity} {
+		r := httptest.NewRequestWithContext(auth.WithIdentity(t.Context(), root), http.MethodGet, "/api/v1"+path, nil)
+		r.RemoteAddr = "@"
+		w := httptest.NewRecorder()
+		f.handler.ServeHTTP(w, r)
+		if w.Code != status {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
 }
 
 // TestWithoutNeighbours: what the server does not have is not found.

@@ -2,7 +2,10 @@ package api_test
 
 import (
 	"context"
+	"io"
+	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,6 +52,23 @@ func TestRequestsEnd(t *testing.T) {
 	first, last := results[0].(map[string]any), results[2].(map[string]any)
 	if first["offset"] != 1.0 || last["error"].(map[string]any)["code"] != "overloaded" {
 		t.Errorf("results: %s", a.text)
+	}
+}
+
+// TestABodyThatDoesNotCome: the request ends all the same.
+func TestABodyThatDoesNotCome(t *testing.T) {
+	f := start(t, func(o *api.Options) { o.Timeout = 100 * time.Millisecond })
+	conn, err := net.Dial("tcp", strings.TrimPrefix(f.root, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "POST /api/v1/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 503 ") {
+		t.Errorf("%v, %q", err, answer)
 	}
 }
 
