@@ -1,7 +1,9 @@
 package auth_test
 
 import (
+	"context"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -79,6 +81,47 @@ func TestRevokeUser(t *testing.T) {
 
 	w.ok(w.RevokeUser(t.Context(), "google:somebody"))
 	w.want(w.RevokeUser(t.Context(), ""), proto.ErrInvalidField)
+}
+
+// TestRevokeUserRaces: sessions that are refreshed as fast as they can be, and
+// logins, end with the revocation; nothing that they got before it is good.
+func TestRevokeUserRaces(t *testing.T) {
+	w := newWorld(t)
+	w.register("ada")
+	const sessions = 8
+	var got [sessions][]*auth.Tokens
+	var refreshing, running sync.WaitGroup
+	running.Add(sessions)
+	for i := range sessions {
+		tokens := w.login("ada")
+		refreshing.Go(func() {
+			for n := 0; ; n++ {
+				if n == 5 {
+					running.Done()
+				}
+				got[i] = append(got[i], tokens)
+				next, err := w.Refresh(context.Background(), tokens.RefreshToken, here)
+				if err != nil {
+					if err.Code != proto.ErrInvalidToken || n < 5 {
+						t.Errorf("session %d ends after %d refreshes with %v", i, n, err)
+					}
+					return
+				}
+				tokens = next
+			}
+		})
+	}
+	running.Wait()
+	w.ok(w.RevokeUser(t.Context(), "ada"))
+	fresh := w.login("ada")
+	refreshing.Wait()
+	for i := range got {
+		for _, tokens := range got[i] {
+			w.isRevoked(tokens.AccessToken)
+		}
+	}
+	w.good(fresh.AccessToken)
+	w.good(w.refresh(fresh.RefreshToken).AccessToken)
 }
 
 func TestDisable(t *testing.T) {
