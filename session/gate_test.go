@@ -481,3 +481,31 @@ func TestTheObserverIsToldWhoComesAndGoes(t *testing.T) {
 		}
 	})
 }
+
+// TestNothingComesBeforeTheSession: who is not let in yet hears nothing.
+func TestNothingComesBeforeTheSession(t *testing.T) {
+	g := &gate{}
+	inFixture(t, func(o *Options) { o.Gate = g }, func(t *testing.T, f *fixture) {
+		write := func() {
+			t.Helper()
+			done := make(chan *proto.Error, 1)
+			f.manager.Start(f.caller("ana"), &proto.Command{Type: proto.CmdMessage, Room: []byte("user:ana"), Content: []byte("1")},
+				func(_ *proto.Event, err *proto.Error) { done <- err })
+			g.next(t, "publish").answer(Verdict{})
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		}
+		s, c := f.open(Handshake{Authorization: "Bearer " + f.token("ana", time.Hour)})
+		welcome := g.next(t, "connect")
+		write()
+		c.nothing(t)
+		welcome.answer(Verdict{})
+		c.await(t, "session")
+		write()
+		c.await(t, "message")
+		s.Closed("peer")
+		write()
+		c.nothing(t)
+	})
+}

@@ -60,6 +60,7 @@ type Session struct {
 	mu        sync.Mutex
 	places    []place // by the room's name
 	live      bool    // the index has it
+	reached   bool    // the hub sends it what is for its user
 	gone      bool    // the connection has ended
 	announced bool    // the observer has been told that it is there
 	warned    bool    // the client has been told that its token runs out
@@ -111,15 +112,21 @@ func (s *Session) identify(id *auth.Identity) {
 	s.identity.Store(id)
 }
 
-// welcome makes the session known as the user's and answers with it.
+// welcome makes the session known as the user's and answers with it. The session
+// event comes before anything else that the user gets.
 func (s *Session) welcome(reply []byte) {
 	id := s.identity.Load()
-	if !s.appear(id) {
+	if !s.appear() {
+		return
+	}
+	s.announce()
+	if s.closeRevoked(id) {
 		return
 	}
 	s.setDeadline(id)
 	if s.via == WebSocket {
 		s.sendSession(id, reply)
+		s.reach()
 	}
 }
 
@@ -127,22 +134,27 @@ func (s *Session) welcome(reply []byte) {
 // Closed. It reports false where the connection has ended already.
 //
 // A token that was revoked after it was verified, and before the session could
-// be found, ends it here: whoever revokes says so first and looks for sessions
-// then.
-func (s *Session) appear(id *auth.Identity) bool {
+// be found, is looked at again after this: whoever revokes says so first and
+// looks for sessions then.
+func (s *Session) appear() bool {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.gone {
-		s.mu.Unlock()
 		return false
 	}
 	s.live = true
 	s.manager.index.add(s)
-	if s.via == WebSocket {
+	return true
+}
+
+// reach lets the hub send the session what is for its user, wherever it is.
+func (s *Session) reach() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.gone {
+		s.reached = true
 		s.manager.Hub.Connect(s)
 	}
-	s.mu.Unlock()
-	s.announce()
-	return !s.closeRevoked(id)
 }
 
 // closeRevoked ends the session where its token has been revoked.
@@ -170,9 +182,9 @@ func (s *Session) Closed(reason string) {
 	announced := s.announced
 	if s.live {
 		s.manager.index.remove(s)
-		if s.via == WebSocket {
-			s.manager.Hub.Disconnect(s)
-		}
+	}
+	if s.reached {
+		s.manager.Hub.Disconnect(s)
 	}
 	s.mu.Unlock()
 	for _, p := range places {
