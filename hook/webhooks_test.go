@@ -151,6 +151,34 @@ func TestMessagesInBatches(t *testing.T) {
 	})
 }
 
+// TestRunsKeepTheirPlace lets messages follow a join that has not been written yet,
+// where an older run of the room waits: it does not grow past the join.
+func TestRunsKeepTheirPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReceiver(t)
+		r.respond(always(http.StatusBadGateway))
+		b := newBench(t, Options{Endpoints: []Endpoint{everything("crm", "http://crm.example")}}, r)
+		b.publish("lobby", 2)
+		time.Sleep(time.Second)
+		b.publish("lobby", 1)
+		b.Joined("lobby", "ada")
+		b.publish("lobby", 1)
+		b.Published("lobby", "lobby.1", 1, 3) // again: it is known
+		b.publish("lobby", 1)
+		time.Sleep(time.Second)
+		r.respond(nil)
+		time.Sleep(time.Hour)
+		b.close()
+		var order []string
+		for _, m := range r.took() {
+			order = append(order, fmt.Sprint(m.Event, m.First, m.Last))
+		}
+		if got := fmt.Sprint(order); got != "[message1 2 message3 3 join0 0 message4 4 message5 5]" {
+			t.Errorf("told of %s", got)
+		}
+	})
+}
+
 // TestMissingMessages tells of messages that were deleted, trimmed, or lost with
 // their log.
 func TestMissingMessages(t *testing.T) {
