@@ -2,6 +2,7 @@ package room
 
 import (
 	"bytes"
+	"cmp"
 	"sync"
 	"sync/atomic"
 
@@ -193,7 +194,7 @@ func (c *cursor) step(head uint64) (more, delivered bool) {
 	if c.stopped {
 		return false, false
 	}
-	k.frames = c.retractionsLocked(k.frames, k.at.next, k.deleted)
+	k.frames = c.retractionsLocked(k.frames, &k)
 	if len(k.frames) > 0 && !c.ms.member.Deliver(k.frames) {
 		return true, false
 	}
@@ -215,7 +216,9 @@ type chunk struct {
 	messages int
 	at       startAt // where the stream stands after the frames
 	full     bool
-	deleted  []uint64 // offsets of tombstones
+
+	first, last uint64   // offsets of the messages in it, which follow each other; 0 for none
+	deleted     []uint64 // of these, tombstones
 }
 
 // add takes the next stored message, and reports whether there is room for
@@ -233,6 +236,7 @@ func (k *chunk) add(m *proto.Message) bool {
 		k.frames = proto.AppendMessageFrame(k.frames, k.codec, m, own)
 	}
 	k.messages++
+	k.first, k.last = cmp.Or(k.first, m.Offset), m.Offset
 	if m.Kind == proto.KindDeleted {
 		k.deleted = append(k.deleted, m.Offset)
 	}

@@ -225,12 +225,13 @@ func (c *cursor) retract(ev *proto.Event) {
 	}
 }
 
-// retractionsLocked appends the frames of the deletions of messages below an
-// offset: the cursor reads tombstones from there on. Of the known ones the member
-// gets a tombstone already.
-func (c *cursor) retractionsLocked(dst []byte, below uint64, known []uint64) []byte {
+// retractionsLocked appends the frames of the deletions of messages that the
+// member has, or gets with the chunk, which may be empty: what comes after it are
+// tombstones, as are some in it.
+func (c *cursor) retractionsLocked(dst []byte, k *chunk) []byte {
 	for _, ev := range c.retracted {
-		if ev.Offset < below && !slices.Contains(known, ev.Offset) {
+		here := k.first <= ev.Offset && ev.Offset <= k.last && !slices.Contains(k.deleted, ev.Offset)
+		if ev.Offset < c.passed || here {
 			dst = proto.AppendEventFrame(dst, c.ms.member.Codec(), ev)
 		}
 	}
@@ -242,7 +243,7 @@ func (c *cursor) retractionsLocked(dst []byte, below uint64, known []uint64) []b
 func (c *cursor) takeRetractions(dst []byte) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.retractionsLocked(dst, c.passed, nil)
+	return c.retractionsLocked(dst, new(chunk))
 }
 
 // replace puts a tombstone in the place of its message, if the ring has that.

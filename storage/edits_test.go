@@ -102,6 +102,22 @@ func testDeleteMessage(t *testing.T, name string) {
 	mustClose(t, s)
 }
 
+// TestDurableSettings stores settings of an async room; right after the answer the
+// machine stops.
+func TestDurableSettings(t *testing.T) {
+	o := testOptions(vfs.NewCrashableMem(), newClock())
+	o.SyncInterval, o.SyncStall = time.Second, time.Minute
+	s := mustOpen(t, o)
+	m := join(t, s, "a")
+	m.push(&proto.Publish{Settings: []byte("{}"), SettingsOnly: true, Durable: true})
+	m.wait()
+	s = losePower(t, s, &o)
+	if got := join(t, s, "a").Settings(); string(got) != "{}" {
+		t.Fatalf("the settings are %q", got)
+	}
+	mustClose(t, s)
+}
+
 // TestDeleteOlderMessages deletes in buckets and classes that the room has left,
 // and not what has expired.
 func TestDeleteOlderMessages(t *testing.T) {

@@ -143,13 +143,14 @@ func (w *world) same(c *client, r *truth, e *event) {
 
 // identify takes over a message's id and time, or compares them.
 func (w *world) identify(c *client, r *truth, m *message, e *event) {
-	if m.id.msgID != "" {
-		if m.id.msgID != e.MsgID || m.id.millis != e.Timestamp {
-			w.fail("%s got %v in room %s with another id or time than others (%d, want %d)", c, e, r.name, e.Timestamp, m.id.millis)
-		}
+	known := m.id.millis != 0 // a receipt or a deletion tells the id alone
+	if m.id.msgID != "" && m.id.msgID != e.MsgID || known && m.id.millis != e.Timestamp {
+		w.fail("%s got %v in room %s with another id or time than others (%d, want %d)", c, e, r.name, e.Timestamp, m.id.millis)
+	}
+	if known {
 		return
 	}
-	if other := w.ids[e.MsgID]; other != nil {
+	if other := w.ids[e.MsgID]; other != nil && other != m.id {
 		w.fail("%s got %v in room %s with the id of another message", c, e, r.name)
 	}
 	if d := e.Timestamp - m.micros/1000; d < -1 || d > 1 {
@@ -161,7 +162,7 @@ func (w *world) identify(c *client, r *truth, m *message, e *event) {
 	}
 	for _, other := range r.log {
 		o := other.id
-		if o.msgID == "" || other == m {
+		if o.msgID == "" || o.millis == 0 || other == m {
 			continue
 		}
 		if before := other.offset < m.offset; before != (o.msgID < e.MsgID) ||

@@ -34,6 +34,43 @@ func (w *world) namespace(name string) *proto.Namespace {
 // exists reports whether somebody has created the room.
 func (r *truth) exists() bool { return !r.fresh() || len(r.users) > 0 }
 
+// createRoom creates a room, which is then on the disk.
+func (w *world) createRoom(c *client, r *truth, m int) {
+	w.wake(r)
+	limit := 1 + m%3
+	want := ""
+	switch {
+	case r.owner() != "":
+		want = "forbidden"
+	case r.exists():
+		want = "room_exists"
+	}
+	var info room.RoomInfo
+	code := w.await("a creation", func(done func(*proto.Error)) {
+		w.hub.CreateRoom(room.Actor{UserID: c.user}, r.name, w.namespace(r.name), room.RoomSettings{MaxUsers: &limit}, func(i room.RoomInfo, err *proto.Error) {
+			info = i
+			done(err)
+		})
+	})
+	if code != want {
+		w.fail("creating room %s: %q, want %q", r.name, code, want)
+	}
+	if want != "" {
+		return
+	}
+	r.settings = &settings{maxUsers: limit}
+	if r.ns.Hosts {
+		r.settings.host = c.user
+	}
+	r.stored = r.settings
+	r.writes = append(r.writes, write{r.head(), r.settings})
+	r.touch()
+	w.bindEpoch(r, info.Epoch)
+	if info.Host != r.settings.host || info.MaxUsers != limit || info.Offset != 0 || info.Oldest != 1 || info.Members != 0 {
+		w.fail("creating room %s gave %+v, want %+v", r.name, info, r.settings)
+	}
+}
+
 // absent is what a room that does not exist comes to when REST asks for it.
 func (w *world) absent(r *truth, what, code string) {
 	if code != "not_found" {

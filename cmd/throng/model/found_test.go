@@ -36,6 +36,23 @@ func TestFound(t *testing.T) {
 			{Do: "join", Client: 4, Room: 2, N: 0, M: 0},
 			{Do: "host", Client: 1, Room: 2, N: 7, M: 0},
 		}},
+		{"who was put out while behind hears of the deletion of what it never had", []step{
+			{Do: "connect", Client: 0, Room: 0, N: 0, M: 0},
+			{Do: "join", Client: 3, Room: 0, N: 0, M: 0},
+			{Do: "lazy", Client: 3, Room: 0, N: 0, M: 0},
+			{Do: "publish", Client: 0, Room: 0, N: 1, M: 0},
+			{Do: "stall", Client: 0, Room: 0, N: 0, M: 0},
+			{Do: "delete", Client: 3, Room: 0, N: 1, M: 15},
+			{Do: "erase", Client: 0, Room: 0, N: 24, M: 0},
+		}},
+		{"who is behind hears of the deletion of what has expired since", []step{
+			{Do: "lazy", Client: 2, Room: 0, N: 0, M: 0},
+			{Do: "publish", Client: 0, Room: 0, N: 2, M: 21},
+			{Do: "publish", Client: 2, Room: 0, N: 0, M: 0},
+			{Do: "join", Client: 2, Room: 0, N: 25, M: 8},
+			{Do: "delete", Client: 0, Room: 0, N: 0, M: 16},
+			{Do: "advance", Client: 0, Room: 0, N: 7, M: 0},
+		}},
 	} {
 		if err := run(t, f.program, faults{}); err != nil {
 			t.Errorf("%s: %v", f.bug, err)

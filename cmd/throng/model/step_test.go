@@ -22,7 +22,7 @@ var actions = []action{
 	"keyed", "keyed", "transient", "direct", "direct",
 	"history", "history", "page",
 	"ack", "members", "status", "host", "host",
-	"delete", "delete", "trim", "erase",
+	"create", "delete", "delete", "trim", "erase",
 	"lazy", "lazy", "read", "read",
 	"advance", "advance", "restart", "crash", "stall", "race", "race", "auth",
 }
@@ -149,6 +149,8 @@ func (w *world) play(s step) {
 		w.setStatus(c, s.M)
 	case "host":
 		w.host(c, r, s.N, s.M)
+	case "create":
+		w.createRoom(c, r, s.M)
 	case "delete":
 		w.deleteMessage(c, r, s.N, s.M)
 	case "trim":
