@@ -113,24 +113,19 @@ func readJSON(t *testing.T, text string) (value any) {
 	return value
 }
 
-// FuzzHeaders: no header makes the server fail, and a tag of ours is found in
-// any list.
+// FuzzHeaders: no header makes the server fail.
 func FuzzHeaders(f *testing.F) {
-	f.Add(`"a", W/"b"`, "gzip;q=0.5", "Bearer x", `"7-x"`)
-	f.Add("*", "*;q=0, identity", "bearer  ", "-")
-	f.Add("", ",;,", "Basic", `"`)
-	f.Fuzz(func(t *testing.T, tags, coding, authorization, match string) {
-		if !tagListed(tags+`, W/"7-x"`, `"7-x"`) {
-			t.Errorf("the tag is not found after %q", tags)
-		}
-		acceptsGzip([]string{coding})
+	f.Add("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "Bearer x", `"7-x"`)
+	f.Add("*", "bearer  ", "-")
+	f.Add("", "Basic", `"`)
+	f.Fuzz(func(t *testing.T, trace, authorization, match string) {
 		if token, err := bearer([]string{authorization}); (token == "") == (err == nil) {
 			t.Errorf("%q gives the token %q and %v", authorization, token, err)
 		}
 		if version, err := ifVersion(match); err == nil && version == nil && strings.TrimSpace(match) != "" && strings.TrimSpace(match) != "*" {
 			t.Errorf("%q matches anything", match)
 		}
-		if id := traceID(tags); len(id) != 32 || !isID(id) {
+		if id := traceID(trace); len(id) != 32 || !isID(id) {
 			t.Errorf("the trace id is %q", id)
 		}
 	})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/thronghq/throng/internal/httpcontent"
 	"github.com/thronghq/throng/proto"
 	"github.com/thronghq/throng/session"
 )
@@ -170,7 +171,7 @@ func (c *call) getMessage() *proto.Error {
 		return proto.ErrNotFound.With("room %q has no message with offset %d", p.name, offset)
 	}
 	body := c.appendMessage(nil, &page.Messages[0])
-	return c.tagged(http.StatusOK, strongTag(body), body)
+	return c.tagged(http.StatusOK, httpcontent.StrongTag(body), body)
 }
 
 func (c *call) deleteMessage() *proto.Error {

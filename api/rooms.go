@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/thronghq/throng/auth"
+	"github.com/thronghq/throng/internal/httpcontent"
 	"github.com/thronghq/throng/proto"
 	"github.com/thronghq/throng/room"
 )
@@ -223,7 +224,7 @@ func listOf(users []string) []string {
 // and so what a reader has is told from what there is; a change of the settings
 // asks for the version alone, or none would ever find its room as it was read.
 func roomTag(version uint64, body []byte) string {
-	return `"` + strconv.FormatUint(version, 10) + "-" + strongTag(body)[1:]
+	return `"` + strconv.FormatUint(version, 10) + "-" + httpcontent.StrongTag(body)[1:]
 }
 
 // ifVersion reads an If-Match header with a room's tag, nil for none or for any.
@@ -323,7 +324,7 @@ func (c *call) moderate(action proto.HostAction, named bool) *proto.Error {
 func (c *call) tagged(status int, tag string, body []byte) *proto.Error {
 	c.w.Header().Set("ETag", tag)
 	given := c.r.Header.Values("If-None-Match")
-	if status == http.StatusOK && len(given) > 0 && isRead(c.r.Method) && tagListed(strings.Join(given, ","), tag) {
+	if status == http.StatusOK && len(given) > 0 && isRead(c.r.Method) && httpcontent.ListsTag(given, tag) {
 		c.write(http.StatusNotModified, "", nil)
 		return nil
 	}

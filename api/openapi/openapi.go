@@ -8,18 +8,12 @@
 package openapi
 
 import (
-	"bytes"
-	"compress/gzip"
-	"crypto/sha256"
 	"embed"
-	"encoding/base64"
 	"fmt"
 	"net/http"
-	"path"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
+
+	"github.com/thronghq/throng/internal/httpcontent"
 )
 
 // The paths that the handler answers. What the page is made of stands below
@@ -43,29 +37,6 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " +
 	"require-trusted-types-for 'script'; trusted-types 'none'"
 
-// contentTypes are spelled out because the system's MIME table, which net/http
-// would ask, differs from machine to machine.
-var contentTypes = map[string]string{
-	".css":  "text/css; charset=utf-8",
-	".html": "text/html; charset=utf-8",
-	".js":   "text/javascript; charset=utf-8",
-	".svg":  "image/svg+xml",
-}
-
-// document is one thing to serve, in both forms. It does not change.
-type document struct {
-	contentType string
-	public      bool // other origins may read it
-	plain       body
-	compressed  body
-}
-
-// body is one form of a document.
-type body struct {
-	content []byte
-	etag    string
-}
-
 // Handler returns the handler of YAMLPath, JSONPath, DocsPath and what stands
 // below that. It asks for no token. It answers GET and HEAD, which the caller
 // sees to, and calls notFound for all other paths; nil stands for http.NotFound.
@@ -85,128 +56,30 @@ func Handler(notFound http.Handler) http.Handler {
 			notFound.ServeHTTP(w, r)
 			return
 		}
-		d.serve(w, r)
+		d.ServeHTTP(w, r)
 	})
 }
 
-func (d *document) serve(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
-	h.Set("Cache-Control", "no-cache")
-	h.Add("Vary", "Accept-Encoding")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Content-Security-Policy", policy)
-	if d.public {
-		h.Set("Access-Control-Allow-Origin", "*")
-	} else {
-		h.Set("Cross-Origin-Opener-Policy", "same-origin")
-		h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	}
-	form := d.plain
-	if acceptsGzip(r.Header.Values("Accept-Encoding")) {
-		form = d.compressed
-		h.Set("Content-Encoding", "gzip")
-	}
-	h.Set("ETag", form.etag)
-	if matches(r.Header.Values("If-None-Match"), form.etag) {
-		h.Del("Content-Encoding")
-		w.WriteHeader(http.StatusNotModified)
-		return
-	}
-	h.Set("Content-Type", d.contentType)
-	h.Set("Content-Length", strconv.Itoa(len(form.content)))
-	w.WriteHeader(http.StatusOK)
-	if r.Method != http.MethodHead {
-		_, _ = w.Write(form.content) // the client has gone: nobody is left to tell
-	}
-}
-
-// acceptsGzip reports whether Accept-Encoding (RFC 9110, section 12.5.3) names
-// gzip, and not with the weight 0.
-func acceptsGzip(headers []string) bool {
-	for _, header := range headers {
-		for entry := range strings.SplitSeq(header, ",") {
-			coding, parameters, _ := strings.Cut(entry, ";")
-			if !strings.EqualFold(strings.TrimSpace(coding), "gzip") {
-				continue
-			}
-			weight, found := strings.CutPrefix(strings.ToLower(strings.ReplaceAll(parameters, " ", "")), "q=")
-			q, err := strconv.ParseFloat(weight, 64)
-			return !found || err == nil && q > 0
-		}
-	}
-	return false
-}
-
-// matches reports whether If-None-Match (RFC 9110, section 13.1.2) names the
-// tag. Weak tags match, as the section asks for.
-func matches(headers []string, etag string) bool {
-	for _, header := range headers {
-		for entry := range strings.SplitSeq(header, ",") {
-			entry = strings.TrimPrefix(strings.TrimSpace(entry), "W/")
-			if entry == etag || entry == "*" {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // load makes the documents, by their paths.
-func load() map[string]*document {
+func load() map[string]*httpcontent.Document {
 	converted, err := toJSON(description)
 	if err != nil {
 		panic(fmt.Sprintf("openapi: the embedded description: %v", err))
 	}
-	documents := map[string]*document{
+	documents := map[string]*httpcontent.Document{
 		// RFC 9512 gives YAML its type.
-		YAMLPath: newDocument(description, "application/yaml; charset=utf-8"),
-		JSONPath: newDocument(converted, "application/json; charset=utf-8"),
+		YAMLPath: httpcontent.NewDocument(description, "application/yaml; charset=utf-8", policy),
+		JSONPath: httpcontent.NewDocument(converted, "application/json; charset=utf-8", policy),
 	}
 	for _, d := range documents {
-		d.public = true
+		d.Public = true
 	}
-	const dir = "page"
-	entries, err := page.ReadDir(dir)
-	if err != nil {
-		panic(fmt.Sprintf("openapi: the embedded page is not there: %v", err))
-	}
-	for _, entry := range entries {
-		name := entry.Name()
-		contentType, known := contentTypes[path.Ext(name)]
-		if !known {
-			panic(fmt.Sprintf("openapi: no content type for the embedded file %s", name))
-		}
-		content, err := page.ReadFile(path.Join(dir, name))
-		if err != nil {
-			panic(fmt.Sprintf("openapi: the embedded file %s is not readable: %v", name, err))
-		}
+	for name, d := range httpcontent.LoadPage(page, "page", policy) {
 		at := DocsPath + "/" + name
 		if name == "index.html" {
 			at = DocsPath
 		}
-		documents[at] = newDocument(content, contentType)
+		documents[at] = d
 	}
 	return documents
-}
-
-func newDocument(content []byte, contentType string) *document {
-	var compressed bytes.Buffer
-	w, err := gzip.NewWriterLevel(&compressed, gzip.BestCompression)
-	if err != nil {
-		panic(err) // the level is one
-	}
-	if _, err := w.Write(content); err != nil {
-		panic(err) // a buffer takes everything
-	}
-	if err := w.Close(); err != nil {
-		panic(err)
-	}
-	sum := sha256.Sum256(content)
-	tag := base64.RawURLEncoding.EncodeToString(sum[:12])
-	return &document{
-		contentType: contentType,
-		plain:       body{content: content, etag: `"` + tag + `"`},
-		compressed:  body{content: slices.Clip(compressed.Bytes()), etag: `"` + tag + `-gzip"`},
-	}
 }
