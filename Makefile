@@ -17,7 +17,7 @@ GOFUMPT     := go run mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # How long each fuzz target runs in make test.
-FUZZTIME ?= 8s
+FUZZTIME ?= 5s
 
 .PHONY: build
 build: ## build bin/throng, which needs no library of the machine
