@@ -106,15 +106,19 @@ func TestWrittenEventsSurvive(t *testing.T) {
 		time.Sleep(time.Second)
 		b.crash(o, r)
 		r.respond(nil)
+		b.Joined("other", "ada")
 		time.Sleep(time.Hour)
 		b.close()
 		var inRoom []string
 		for _, m := range r.took() {
+			if want := map[string]uint64{"other": 3}[m.Room]; m.Event != "message" && m.Run != max(want, 1) {
+				t.Errorf("%s happened in run %d", m.body, m.Run)
+			}
 			if m.Room == "lobby" {
 				inRoom = append(inRoom, m.Event)
 			}
 		}
-		if fmt.Sprint(inRoom) != "[join message leave]" || len(r.took()) != 4 {
+		if fmt.Sprint(inRoom) != "[join message leave]" || len(r.took()) != 5 {
 			t.Errorf("told of %v among %d", inRoom, len(r.took()))
 		}
 	})

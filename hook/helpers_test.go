@@ -30,6 +30,7 @@ type told struct {
 	Event     string            `json:"event"`
 	Timestamp int64             `json:"timestamp"`
 	Endpoint  string            `json:"endpoint"`
+	Run       uint64            `json:"run"`
 	Room      string            `json:"room"`
 	UserID    string            `json:"userId"`
 	SessionID string            `json:"sessionId"`

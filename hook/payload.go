@@ -22,6 +22,7 @@ type head struct {
 	Event     string `json:"event"`
 	Timestamp int64  `json:"timestamp"` // when it happened, Unix ms
 	Endpoint  string `json:"endpoint"`
+	Run       uint64 `json:"run,omitempty"`
 	Room      string `json:"room,omitempty"`
 	UserID    string `json:"userId,omitempty"`
 }
@@ -54,7 +55,7 @@ type messagesHead struct {
 
 // eventBody returns the payload of an event other than a message.
 func eventBody(e *event, endpoint string) (id string, body []byte, err error) {
-	h := head{ID: eventID(e.id), Event: e.kind.String(), Timestamp: e.at, Endpoint: endpoint, Room: e.room, UserID: e.user}
+	h := head{ID: eventID(e.id), Event: e.kind.String(), Timestamp: e.at, Endpoint: endpoint, Run: e.run, Room: e.room, UserID: e.user}
 	if c := e.conn; c != nil {
 		body, err = json.Marshal(connectionBody{
 			head: h, SessionID: c.SessionID, Address: c.Address, Device: device{c.DeviceType, c.DeviceOS},

@@ -24,6 +24,7 @@ type event struct {
 	at     int64 // when it happened, Unix ms
 	queued int64 // when it was put into the queue, or replayed, Unix ms
 	id     proto.MsgID
+	run    uint64 // which of the server's starts came before it; 0 for messages
 	room   string // all but connect and disconnect
 	user   string // join, leave, connect, disconnect
 
@@ -54,6 +55,7 @@ func appendEvent(dst []byte, e *event) []byte {
 	dst = binary.AppendUvarint(dst, uint64(e.at))
 	dst = binary.AppendUvarint(dst, uint64(e.queued))
 	dst = append(dst, e.id[:]...)
+	dst = binary.AppendUvarint(dst, e.run)
 	switch e.kind {
 	case RoomOpened, RoomEmptied:
 		dst = appendString(dst, e.room)
@@ -75,7 +77,7 @@ func appendEvent(dst []byte, e *event) []byte {
 func decodeEvent(b []byte) (*event, error) {
 	r := reader{rest: b}
 	r.version(recordVersion)
-	e := &event{kind: Event(r.byte()), at: r.time(), queued: r.time(), id: r.id()}
+	e := &event{kind: Event(r.byte()), at: r.time(), queued: r.time(), id: r.id(), run: r.uvarint()}
 	switch e.kind {
 	case RoomOpened, RoomEmptied:
 		e.room = r.string()

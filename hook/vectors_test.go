@@ -13,13 +13,13 @@ import (
 
 var (
 	vectorID   = proto.NewMsgID(1767323045123456, 0x0123456789abcdef)
-	vectorJoin = event{kind: Join, at: 1767323045123, queued: 1767323045124, id: vectorID, room: "lobby", user: "ada"}
+	vectorJoin = event{kind: Join, at: 1767323045123, queued: 1767323045124, id: vectorID, run: 7, room: "lobby", user: "ada"}
 	vectorRun  = event{kind: Message, at: 1767323045123, queued: 1767323045123, room: "lobby", span: span{"3w5e11264sgsf.1", 5, 300}}
 	vectorGone = event{
-		kind: Disconnect, at: 1767323045123, queued: 1767323045123, id: vectorID, user: "ada", reason: "silent",
+		kind: Disconnect, at: 1767323045123, queued: 1767323045123, id: vectorID, run: 7, user: "ada", reason: "silent",
 		conn: &Connection{UserID: "ada", SessionID: "s1", Address: "2001:db8::1", DeviceType: "phone", DeviceOS: "linux", Via: "websocket", ConnectedAt: 1767323045000},
 	}
-	vectorOpened = event{kind: RoomOpened, at: 1767323045123, queued: 1767323045123, id: vectorID, room: "lobby"}
+	vectorOpened = event{kind: RoomOpened, at: 1767323045123, queued: 1767323045123, id: vectorID, run: 7, room: "lobby"}
 	vectorLetter = letter{event: &vectorJoin, at: 1767323046000, attempts: 3, status: 404, reason: "no"}
 	vectorGap    = gap{
 		id: vectorID, since: 1767323045123, until: 1767323046000,

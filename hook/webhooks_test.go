@@ -51,7 +51,7 @@ func TestEverythingIsTold(t *testing.T) {
 		if m := byEvent["disconnect"]; m.UserID != "ada" || m.SessionID != "s1" || m.Reason != "silent" {
 			t.Errorf("%s", m.body)
 		}
-		want := fmt.Sprintf(`{"id":%q,"event":"connect","timestamp":%d,"endpoint":"crm","userId":"ada","sessionId":"s1","address":"192.0.2.1","deviceInfo":{"type":"phone","os":"linux"},"via":"websocket","connectedAt":5}`, byEvent["connect"].ID, start)
+		want := fmt.Sprintf(`{"id":%q,"event":"connect","timestamp":%d,"endpoint":"crm","run":1,"userId":"ada","sessionId":"s1","address":"192.0.2.1","deviceInfo":{"type":"phone","os":"linux"},"via":"websocket","connectedAt":5}`, byEvent["connect"].ID, start)
 		if got := string(byEvent["connect"].body); got != want {
 			t.Errorf("connect is\n%s, want\n%s", got, want)
 		}

@@ -138,7 +138,7 @@ func (wr *writer) gather() *batch {
 
 // enqueue gives an event to the endpoints that are told of its kind.
 func (wr *writer) enqueue(b *batch, e *event, now time.Time) {
-	e.queued, e.id = e.at, newMsgID(now)
+	e.queued, e.id, e.run = e.at, newMsgID(now), wr.w.session
 	ns := namespaceOf(e)
 	for _, ep := range wr.w.endpoints {
 		if ep.covers(e.kind, ns) {
