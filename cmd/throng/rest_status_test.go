@@ -407,6 +407,30 @@ allow_private = true
 	s.want(http.StatusOK, getting("/rooms?prefix=x", ada)) // what it does not decide on goes on
 }
 
+// TestAFullDiskAnswers507 where something is to be stored, and serves readers.
+func TestAFullDiskAnswers507(t *testing.T) {
+	s := startREST(t, "", throngtest.Options{})
+	ada := s.user("ada")
+	s.want(http.StatusCreated, post("/rooms/lobby/messages", ada, fields{"content": 1}))
+	s.Stop()
+	full := startREST(t, "", throngtest.Options{DataDir: s.DataDir, Args: []string{"--storage-min-free=1PiB"}})
+	for _, r := range []request{
+		post("/rooms/lobby/messages", ada, fields{"content": 1}), post("/rooms", ada, fields{"room": "new"}),
+	} {
+		if a := full.refused(http.StatusInsufficientStorage, "storage_full", r); !a.body.Bool("retry") {
+			t.Errorf("%s: %s", r.path, a.text)
+		}
+	}
+	results := full.want(http.StatusOK, post("/messages", ada, fields{"rooms": []string{"lobby"}, "content": 1}))
+	if !strings.Contains(string(results.text), "storage_full") {
+		t.Errorf("the message to many rooms became %s", results.text)
+	}
+	if n := len(offsetsIn(full.want(http.StatusOK, getting("/rooms/lobby/messages", ada)))); n != 1 {
+		t.Errorf("there are %d messages, want 1", n)
+	}
+	full.follow("lobby", ada, "").expect("joined")
+}
+
 // readAnswer reads one answer from a connection.
 func readAnswer(t *testing.T, in *bufio.Reader) *answer {
 	t.Helper()
