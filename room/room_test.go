@@ -666,8 +666,10 @@ func TestAcksAreChecked(t *testing.T) {
 		ns := h.namespace("r")
 		ana.readAll(t)
 		for _, req := range []AckRequest{
-			{ID: "ok", Epoch: "e1", Offset: 1}, {ID: "beyond", Epoch: "e1", Offset: 2},
-			{ID: "epoch", Epoch: "e0", Offset: 1}, {ID: "lower", Epoch: "e1"},
+			{ID: "ok", Epoch: "e1", Offset: 1},
+			{ID: "beyond", Epoch: "e1", Offset: 2},
+			{ID: "epoch", Epoch: "e0", Offset: 1},
+			{ID: "lower", Epoch: "e1"},
 		} {
 			h.hub.Ack(ana, ms, "r", ns, req)
 		}
