@@ -125,7 +125,17 @@ func (w *Webhooks) load() error {
 	if err := w.noteForgotten(); err != nil {
 		return err
 	}
-	return w.opts.Outbox.Write(keys, values)
+	err = w.opts.Outbox.Write(keys, values)
+	if errors.Is(err, proto.ErrStorageFull) {
+		// A full disk still serves readers. The session is written no later than
+		// what happens in it, once there is space.
+		w.log.Warn("the webhooks begin without their outbox, which the disk has no space for", slog.Any("error", err))
+		for i, key := range keys {
+			w.changes.set(key, values[i])
+		}
+		return nil
+	}
+	return err
 }
 
 // noteForgotten says which endpoints' events are kept although nobody asks for
@@ -235,7 +245,10 @@ func (w *Webhooks) Close(ctx context.Context) error {
 		return nil
 	}
 	err := w.opts.Outbox.Write([][]byte{stateKey()}, [][]byte{appendState(nil, state{session: w.session, clean: true})})
-	if err != nil {
+	switch {
+	case errors.Is(err, proto.ErrStorageFull): // the next start takes this one's end for a crash
+		w.log.Warn("the end of the webhooks could not be noted", slog.Any("error", err))
+	case err != nil:
 		return fmt.Errorf("hook: closing: %w", err)
 	}
 	return nil

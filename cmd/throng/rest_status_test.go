@@ -413,7 +413,7 @@ func TestAFullDiskAnswers507(t *testing.T) {
 	ada := s.user("ada")
 	s.want(http.StatusCreated, post("/rooms/lobby/messages", ada, fields{"content": 1}))
 	s.Stop()
-	full := startREST(t, "", throngtest.Options{DataDir: s.DataDir, Args: []string{"--storage-min-free=1PiB"}})
+	full := startREST(t, "", throngtest.Options{DataDir: s.DataDir, Args: []string{"--storage-min-free=1000TiB"}})
 	for _, r := range []request{
 		post("/rooms/lobby/messages", ada, fields{"content": 1}), post("/rooms", ada, fields{"room": "new"}),
 	} {
@@ -429,6 +429,7 @@ func TestAFullDiskAnswers507(t *testing.T) {
 		t.Errorf("there are %d messages, want 1", n)
 	}
 	full.follow("lobby", ada, "").expect("joined")
+	full.Stop() // with exit code 0
 }
 
 // readAnswer reads one answer from a connection.
