@@ -28,9 +28,12 @@ type Identity struct {
 	rules      []Rule
 }
 
-// NewIdentity returns the identity of a user who has the rights of everyone and
-// whose admission does not end. The id has passed CheckUserID.
-func NewIdentity(userID string) *Identity { return &Identity{UserID: userID} }
+// NewIdentity returns the identity of a user whom the server admits now, by
+// itself: with the rights of everyone, and without an end. The id has passed
+// CheckUserID.
+func NewIdentity(userID string) *Identity {
+	return &Identity{UserID: userID, IssuedAt: time.Now()}
+}
 
 // Allows reports whether the identity by itself gives the right in the room:
 // by its rules, or, where it has none, by DefaultRights. A right that one rule

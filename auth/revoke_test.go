@@ -80,6 +80,12 @@ func TestRevokeUser(t *testing.T) {
 	w.isRevoked(foreign)
 
 	w.ok(w.RevokeUser(t.Context(), "google:somebody"))
+	if !w.Revoked(&auth.Identity{UserID: "google:somebody"}) {
+		t.Error("a token that does not say when it was issued is good after the revocation")
+	}
+	if w.Revoked(auth.NewIdentity("google:somebody")) { // its clock is ahead of the test's
+		t.Error("whom the server admits afterwards is revoked")
+	}
 	w.want(w.RevokeUser(t.Context(), ""), proto.ErrInvalidField)
 }
 
