@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -227,6 +228,42 @@ func TestLinkBreaks(t *testing.T) {
 	}
 	if last := rows[13]; last != (row{Offset: 14, From: "ana", Text: "from the dark"}) {
 		t.Errorf("the last message is %v, want the one written offline", last)
+	}
+}
+
+// A message that is deleted leaves all windows, and comes back in none.
+func TestDeletedMessage(t *testing.T) {
+	t.Parallel()
+	server := throngtest.Start(t, throngtest.Options{})
+	chromium := startBrowser(t)
+	ana := chromium.open("ana", server.URL(chatPath("ana", "lobby")))
+	bob := chromium.open("bob", server.URL(chatPath("bob", "lobby")))
+	ana.awaitOnline()
+	bob.awaitOnline()
+	ana.say("a secret")
+	ana.say("no secret")
+	bob.awaitRows(2)
+
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, server.URL("/api/v1/rooms/lobby/messages/1?user=ana"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	if answer.StatusCode != http.StatusNoContent {
+		t.Fatalf("the deletion was answered with %s", answer.Status)
+	}
+	want := []row{{1, "ana", "This message was deleted"}, {2, "ana", "no secret"}}
+	cleo := chromium.open("cleo", server.URL(chatPath("cleo", "lobby")))
+	for _, w := range []*window{ana, bob, cleo} {
+		w.awaitText("#timeline .deleted .text", want[0].Text)
+		w.awaitRows(2)
+		if got := w.rows(); !slices.Equal(got, want) {
+			t.Errorf("%s shows %v, want %v", w.name, got, want)
+		}
 	}
 }
 

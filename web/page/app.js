@@ -132,6 +132,7 @@ class Session {
       },
       onPageFailed: (reason) => chats.pageFailed(stream, reason),
       onMessage: (message) => chats.message(message),
+      onDeleted: (offset) => chats.deleted(stream, offset),
       onDraft: (draft) => {
         if (!draft.piece) chats.draft(draft);
         if (draft.piece || draft.file) this.#uploads.onDraft(draft);

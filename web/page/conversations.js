@@ -192,7 +192,14 @@ export class Conversations {
     const { conversation, item } = added;
     conversation.stopTyping(item.from);
     this.#handlers.onChange(conversation);
-    if (!item.own) this.#handlers.onIncoming(conversation, item.from, item.text);
+    if (!item.own && !item.deleted) this.#handlers.onIncoming(conversation, item.from, item.text);
+  }
+
+  // deleted takes it that the message at an offset of a stream is no more.
+  deleted(stream, offset) {
+    for (const conversation of this.#of(stream)) {
+      if (conversation.timeline.retract(offset)) this.#handlers.onChange(conversation);
+    }
   }
 
   draft(draft) {
@@ -246,7 +253,7 @@ export class Conversations {
     conversation.activeAt = Math.max(conversation.activeAt, message.timestamp);
     if (owner !== null && own) conversation.timeline.delivered(this.#marks.get("delivered", peer));
     if (own && live) conversation.unread = 0; // written on another device, by one who has read
-    if (!own && this.#counts(conversation, message, live)) conversation.unread++;
+    if (!own && !item.deleted && this.#counts(conversation, message, live)) conversation.unread++;
     return { conversation, item };
   }
 

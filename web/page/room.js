@@ -30,6 +30,7 @@ export const ownerOf = (room) => (room.startsWith(INBOX) ? room.slice(INBOX.leng
 //                        there are still older ones
 //   onPageFailed(reason)
 //   onMessage(message)   the next message
+//   onDeleted(offset)    the message there was deleted
 //   onDraft(draft)       one of our own changed its state, see Outbox
 //   onTransient(message) a message that is not kept
 //   onMembers(count, joined, left)
@@ -190,6 +191,9 @@ export class Room {
       case "message":
         if (this.#carries(frame.to)) this.#message(frame);
         break;
+      case "deleted":
+        this.#handlers.onDeleted(frame.offset);
+        break;
       case "member_joined":
         this.#handlers.onMembers(frame.members, frame.userId, null);
         break;
@@ -256,6 +260,7 @@ export class Room {
     if (!this.#joined || message.offset <= this.#position.offset) return;
     this.#advance(message.offset, message.timestamp);
     if (!this.#outbox.settle(message)) this.#handlers.onMessage(message);
+    else if (message.deleted) this.#handlers.onDeleted(message.offset);
     this.#checkLive();
   }
 

@@ -37,6 +37,7 @@ export function buildRow(item, layout) {
   row.classList.add("message", item.own ? "own" : "other");
   row.classList.toggle("first", layout.first);
   row.classList.toggle("last", layout.last);
+  row.classList.toggle("deleted", item.deleted === true);
   row.dataset.from = item.from;
   row.dataset.state = item.state;
   if (item.offset < Infinity) row.dataset.offset = item.offset;

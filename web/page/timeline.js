@@ -3,6 +3,7 @@
 // at the end until they get an offset. It knows nothing of the page.
 
 const KEPT_MAX = 20_000; // items in memory; past it the oldest go
+const DELETED = "This message was deleted";
 
 // Coverage says how far back a stream is known.
 export class Coverage {
@@ -45,6 +46,7 @@ export class Timeline {
   // add takes a stored message, and the transfer that it announces, if any. It
   // returns the message's item, or null where it is already there.
   add(message, own, file = null) {
+    if (message.deleted) this.retract(message.offset);
     if (this.#byOffset.has(message.offset)) return null;
     const item = {
       kind: "message",
@@ -54,6 +56,7 @@ export class Timeline {
       own,
       text: file ? file.name : textOf(message),
       file,
+      deleted: message.deleted === true,
       time: message.timestamp,
       msgId: message.msgId,
       state: "done",
@@ -100,6 +103,14 @@ export class Timeline {
     item.msgId = draft.msgId;
     this.#byOffset.set(item.offset, item);
     this.#insert(item);
+  }
+
+  // retract takes the content of a message that was deleted out. It reports
+  // whether the message is here.
+  retract(offset) {
+    const item = this.#byOffset.get(offset);
+    if (item) Object.assign(item, { text: DELETED, file: null, deleted: true });
+    return item !== undefined;
   }
 
   // delivered marks our own messages up to one: they have arrived. The ids of
@@ -168,7 +179,8 @@ function before(a, b) {
 
 // textOf shows any content: this page writes strings, other clients may write
 // any JSON, or bytes, into the same room.
-export function textOf({ content, encoding }) {
+export function textOf({ content, encoding, deleted }) {
+  if (deleted) return DELETED;
   if (encoding === "base64") return `${Math.floor((content.replace(/=+$/, "").length * 3) / 4)} bytes`;
   if (typeof content === "string") return content;
   if (typeof content?.text === "string") return content.text;

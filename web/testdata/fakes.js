@@ -36,7 +36,7 @@ function newRoom() {
   const told = (name) => (...args) => log.push([name, ...structuredClone(args)]);
   const handlers = {};
   for (const name of [
-    "onJoined", "onReset", "onPage", "onPageFailed", "onMessage", "onDraft",
+    "onJoined", "onReset", "onPage", "onPageFailed", "onMessage", "onDeleted", "onDraft",
     "onTransient", "onMembers", "onUpdated", "onNotice", "onRefused", "onClosed",
   ]) handlers[name] = told(name);
   const it = new room.Room(fake, "r", handlers);

@@ -55,6 +55,14 @@ return {
     equal(texts(bob), ["d1", "d7", "d8"]);
   },
 
+  "a deleted message is neither unread nor announced": async () => {
+    const { chats, log } = await newChats();
+    chats.message(direct(1, "bob", "me"));
+    chats.message(direct(2, "bob", "me", { content: undefined, deleted: true }));
+    chats.deleted(chats.inbox, 1);
+    equal([texts(chats.direct("bob")), chats.direct("bob").unread, log.length], [Array(2).fill("This message was deleted"), 1, 1]);
+  },
+
   "a receipt marks everything up to it, now and after a reload": async () => {
     const { chats } = await newChats();
     for (const offset of [1, 2, 3]) chats.message(direct(offset, "me", "bob"));

@@ -264,6 +264,29 @@ return {
     equal(it.items.length, 0);
   },
 
+  "a deleted message loses its content, wherever it comes from": () => {
+    const it = new timeline.Timeline();
+    it.add(message(1), false, { name: "cat.png" });
+    it.draft({ key: "k", text: "mine", state: "done", reason: "", offset: 2, timestamp: 9 }, "me");
+    it.add(message(3, "bob", { content: undefined, deleted: true }), false);
+    equal([it.retract(1), it.retract(9)], [true, false]);
+    equal(it.add(message(2, "me", { content: undefined, deleted: true }), true), null);
+    const gone = "This message was deleted";
+    equal(it.items.map(({ offset, text, file, deleted }) => [offset, text, file, deleted]), [1, 2, 3].map((n) => [n, gone, null, true]));
+  },
+
+  "a deletion is told, also of a message that is one's own and unacknowledged": async () => {
+    const room = newRoom();
+    await joinFresh(room);
+    room.it.say("mine");
+    const key = room.fake.take("message").frame.key;
+    room.it.receive(message(1));
+    room.it.receive({ type: "deleted", room: "r", offset: 1, msgId: "id1", userId: "host" });
+    room.it.receive(message(2, "me", { key, content: undefined, deleted: true }));
+    const told = room.log.filter(([name]) => name === "onMessage" || name === "onDeleted");
+    equal(told.map(([name, what]) => [name, what.offset ?? what]), [["onMessage", 1], ["onDeleted", 1], ["onDeleted", 2]]);
+  },
+
   "any content has a text": () => {
     equal(
       ["a", { text: "b" }, { n: 1 }, null, 7].map((content) => timeline.textOf({ content })),
