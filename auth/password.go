@@ -176,9 +176,10 @@ func normalPassword(field, password string) ([]byte, *proto.Error) {
 // canonicalName returns a user name as it is stored: of the class that RFC 8265
 // calls UsernameCaseMapped, so that names that look the same are the same. A
 // name holds no colon: what other issuers' users are called begins with a prefix
-// and one.
+// and one. It holds no star, with which the inbox of its user would be a pattern
+// of rooms in a rule. And it is neither "." nor "..", which no path can name.
 func canonicalName(field, name string) (string, *proto.Error) {
-	const shape = "a user's name has 1 to %d bytes, letters, digits and signs without spaces and colons"
+	const shape = "a user's name has 1 to %d bytes, letters, digits and signs without spaces, colons and stars, and is no . or .."
 	if name == "" || len(name) > MaxUserName {
 		return "", proto.ErrInvalidField.With("field %q has %d bytes; "+shape, field, len(name), MaxUserName)
 	}
@@ -186,7 +187,7 @@ func canonicalName(field, name string) (string, *proto.Error) {
 	if err == nil { // some rules take two passes to come to rest (RFC 8264, section 7)
 		canonical, err = precis.UsernameCaseMapped.String(canonical)
 	}
-	if err != nil || len(canonical) > MaxUserName || strings.Contains(canonical, ":") {
+	if err != nil || len(canonical) > MaxUserName || strings.ContainsAny(canonical, ":*") || canonical == "." || canonical == ".." {
 		return "", proto.ErrInvalidField.With("field %q cannot be a name; "+shape, field, MaxUserName)
 	}
 	if again, err := precis.UsernameCaseMapped.String(canonical); err != nil || again != canonical {
