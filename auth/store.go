@@ -42,11 +42,11 @@ type Changes struct {
 	DropRevocations []Revocation    // by subject, see Revocation.Subject
 }
 
-// Grows reports whether the changes add something beside revocations. A store
+// Grows reports whether the changes add something and revoke nothing. A store
 // whose disk is nearly full refuses those, and takes others, so that access can
-// be ended at any time.
+// be ended at any time: also where that writes the user anew, as disabling does.
 func (c *Changes) Grows() bool {
-	return len(c.Users)+len(c.Sessions)+len(c.Keys) > 0
+	return len(c.Users)+len(c.Sessions)+len(c.Keys) > 0 && len(c.Revocations) == 0
 }
 
 // UserRecord is a user as stored.

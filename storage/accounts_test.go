@@ -225,6 +225,13 @@ func TestAccountsOnFullDisk(t *testing.T) {
 	if err != nil {
 		t.Errorf("a logout on a full disk: %v", err)
 	}
+	err = s.Apply(&auth.Changes{
+		Users:       []auth.UserRecord{authtest.User("ada")},
+		Revocations: []auth.RevocationRecord{{Revocation: auth.Revocation{UserID: "ada"}}},
+	})
+	if err != nil {
+		t.Errorf("disabling on a full disk: %v", err)
+	}
 	s.space.full.Store(false)
 	mustClose(t, s)
 }
