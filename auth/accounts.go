@@ -220,12 +220,10 @@ func (a *Accounts) load() error {
 	a.keys.init(keys)
 	a.revoked.init(revoked)
 	// What is issued from now on comes after what was revoked before the
-	// restart, also where the clock was set back a little meanwhile; further
-	// ahead than the leeway, nobody would accept the tokens.
+	// restart, also where the clock was set back a little meanwhile.
 	for _, r := range revoked {
 		a.last = max(a.last, r.Before.UnixMilli()+1)
 	}
-	a.last = min(a.last, a.opts.Now().Add(a.opts.Leeway).UnixMilli())
 	return nil
 }
 

@@ -22,11 +22,26 @@ func (a *Accounts) Login(ctx context.Context, name, password string, by Client) 
 	return tokens, err
 }
 
+// login looks at the password again where its hash was replaced meanwhile: by
+// another password, or by a login beside this one that made it anew.
 func (a *Accounts) login(ctx context.Context, name, password string, by Client) (*Tokens, *proto.Error) {
-	user, paid, err := a.checkPassword(ctx, name, password, by)
-	if err != nil {
-		return nil, err
+	for {
+		user, paid, err := a.checkPassword(ctx, name, password, by)
+		if err != nil {
+			return nil, err
+		}
+		tokens, err := a.admit(ctx, user, password, by)
+		if err == nil || err == errReplaced {
+			paid.didNotFail()
+		}
+		if err != errReplaced {
+			return tokens, err
+		}
 	}
+}
+
+// admit begins a session of the user, whose password was checked.
+func (a *Accounts) admit(ctx context.Context, user *UserRecord, password string, by Client) (*Tokens, *proto.Error) {
 	replacement := a.rehash(ctx, user, password)
 	release, err := a.turns.take(ctx, user.Name)
 	if err != nil {
@@ -40,11 +55,7 @@ func (a *Accounts) login(ctx context.Context, name, password string, by Client) 
 	if replacement != "" {
 		now.Password = replacement
 	}
-	tokens, err := a.begin(ctx, now, by)
-	if err == nil {
-		paid.didNotFail()
-	}
-	return tokens, err
+	return a.begin(ctx, now, by)
 }
 
 // loginResult is the metrics' label of how a login ended.
@@ -119,15 +130,18 @@ func (a *Accounts) rehash(ctx context.Context, user *UserRecord, password string
 	return replacement
 }
 
+// errReplaced is what current says of a hash that is no longer the user's.
+var errReplaced = proto.ErrInvalidLogin.New()
+
 // current returns the user as stored now, whose turn the caller has, unless
-// the password that was checked is no longer the user's.
+// the hash that was checked is no longer the user's, which is errReplaced.
 func (a *Accounts) current(ctx context.Context, checked *UserRecord) (*UserRecord, *proto.Error) {
 	now, err := a.find(ctx, checked.Name)
 	switch {
 	case err != nil:
 		return nil, err
 	case now == nil || now.Password != checked.Password:
-		return nil, proto.ErrInvalidLogin.New()
+		return nil, errReplaced
 	case now.Disabled:
 		return nil, proto.ErrAccountDisabled.New()
 	}

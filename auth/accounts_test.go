@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -227,6 +228,7 @@ func TestNames(t *testing.T) {
 		"ada": "ada", "ÅNGSTRÖM": "ångström", "A\u030Angstrom": "ångstrom", "Ⅷ": "", "ａｄａ２": "ada2",
 		"": "", "a b": "", "a:b": "", "a\x00": "", "a\n": "", "\xff": "", strings.Repeat("x", 65): "",
 		strings.Repeat("y", 64): strings.Repeat("y", 64), "שלום": "שלום", "שa": "", "a/b@c.d": "a/b@c.d",
+		".": "", "..": "", "．．": "", "...": "...", "*": "", "a*": "", "ａ＊": "",
 	} {
 		user, err := w.CreateUser(t.Context(), name, password, false)
 		switch {
@@ -329,6 +331,33 @@ func TestRehash(t *testing.T) {
 	if now.PasswordChangedAt != old.PasswordChangedAt {
 		t.Error("a new hash of the same password counts as a change")
 	}
+}
+
+// hooked is a deriver that is told of every key first.
+type hooked struct{ before func(*auth.KeyRequest) }
+
+func (d hooked) Derive(r *auth.KeyRequest) ([]byte, error) { d.before(r); return r.Key(), nil }
+func (hooked) Rest()                                       {}
+
+// TestRehashBesideLogin: who logs in while another login makes the hash anew has
+// the right password all the same.
+func TestRehashBesideLogin(t *testing.T) {
+	w := newWorld(t)
+	w.register("ada")
+	var seen atomic.Bool
+	w.opts.Argon2 = auth.Argon2{MemoryKiB: 16, Time: 2}
+	w.opts.Hashes = 2
+	w.opts.NewDeriver = func() auth.Deriver {
+		return hooked{func(r *auth.KeyRequest) {
+			if r.Argon2 == w.opts.Argon2 && !seen.Swap(true) { // the new hash: the old one was checked
+				if _, err := w.Login(context.Background(), "ada", password, here); err != nil {
+					t.Error("the login in between:", err)
+				}
+			}
+		}}
+	}
+	w.restart()
+	w.login("ada")
 }
 
 func second[T any](_ T, err *proto.Error) *proto.Error { return err }

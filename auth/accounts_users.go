@@ -256,15 +256,27 @@ func (a *Accounts) DeleteUser(ctx context.Context, name string) *proto.Error {
 func (a *Accounts) cut() time.Time {
 	a.clockMu.Lock()
 	defer a.clockMu.Unlock()
-	t := max(a.opts.Now().UnixMilli(), a.last)
+	t := a.timeLocked()
 	a.last = t + 1
 	return time.UnixMilli(t)
 }
 
-// now returns the time in Unix ms. It never goes back.
+// now returns the time in Unix ms.
 func (a *Accounts) now() int64 {
 	a.clockMu.Lock()
 	defer a.clockMu.Unlock()
-	a.last = max(a.opts.Now().UnixMilli(), a.last)
+	a.last = a.timeLocked()
 	return a.last
+}
+
+// timeLocked returns the time in Unix ms. It does not go back, unless the clock
+// was set back by more than verifiers forgive: nobody would accept a token that
+// is issued so far ahead, and until the clock was there again nobody could log
+// in.
+func (a *Accounts) timeLocked() int64 {
+	now := a.opts.Now().UnixMilli()
+	if forgiven := max(a.opts.Leeway, time.Millisecond).Milliseconds(); a.last > now+forgiven {
+		return now
+	}
+	return max(now, a.last)
 }

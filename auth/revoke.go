@@ -160,10 +160,26 @@ func (a *Accounts) Revoked(id *Identity) bool {
 // RevokeUser ends everything that was issued to the user until now: login
 // sessions, tokens, those of other issuers too, and the API keys that act as
 // the user. The user need not have an account. Who has one can log in again.
+// Another spelling of an account's name means the account, too: nobody who
+// revokes should find that it was not the one.
 func (a *Accounts) RevokeUser(ctx context.Context, user string) *proto.Error {
 	if bad := CheckUserID("userId", user); bad != nil {
 		return bad
 	}
+	account, err := a.known(ctx, user)
+	switch {
+	case err != nil && err.Code != proto.ErrNotFound:
+		return err
+	case err == nil && account.Name != user:
+		if err := a.revokeID(ctx, account.Name); err != nil {
+			return err
+		}
+	}
+	return a.revokeID(ctx, user)
+}
+
+// revokeID is RevokeUser for an id to the letter.
+func (a *Accounts) revokeID(ctx context.Context, user string) *proto.Error {
 	release, err := a.turns.take(ctx, user)
 	if err != nil {
 		return err
@@ -218,10 +234,10 @@ func (a *Accounts) RevokeToken(ctx context.Context, tokenID string, expires time
 	}
 	r := RevocationRecord{Revocation: Revocation{TokenID: tokenID}}
 	if !expires.IsZero() {
-		if !expires.After(a.opts.Now()) {
+		r.Expires = expires.Add(a.opts.Leeway).UnixMilli() + 1 // until then verifiers accept it
+		if r.Expires <= a.opts.Now().UnixMilli() {
 			return nil
 		}
-		r.Expires = expires.Add(a.opts.Leeway).UnixMilli() + 1
 	}
 	return a.apply(ctx, &Changes{Revocations: []RevocationRecord{r}})
 }

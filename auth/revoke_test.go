@@ -87,6 +87,45 @@ func TestRevokeUser(t *testing.T) {
 		t.Error("whom the server admits afterwards is revoked")
 	}
 	w.want(w.RevokeUser(t.Context(), ""), proto.ErrInvalidField)
+
+	// Any spelling of an account's name means the account, and the id itself.
+	spelled, bad := w.keys.Sign(auth.AccessClaims{UserID: "Bob", TTL: time.Hour, Now: w.now})
+	if bad != nil {
+		t.Fatal(bad)
+	}
+	w.advance(time.Second)
+	bob := w.login("bob")
+	w.ok(w.RevokeUser(t.Context(), "Bob"))
+	w.isRevoked(bob.AccessToken)
+	w.isRevoked(spelled)
+}
+
+// TestClockSetBack: a clock that was ahead for a moment keeps nobody out once it
+// is right again, not even those of whom something was revoked meanwhile and
+// now again.
+func TestClockSetBack(t *testing.T) {
+	w := newWorld(t)
+	w.register("ada")
+	w.register("bob")
+
+	// What verifiers forgive makes no difference: what is issued after a
+	// revocation comes after it.
+	w.ok(w.RevokeUser(t.Context(), "bob"))
+	w.advance(-w.opts.Leeway / 2)
+	w.good(w.login("bob").AccessToken)
+
+	w.advance(10 * time.Hour)
+	ahead := w.login("ada")
+	w.ok(w.RevokeUser(t.Context(), "bob"))
+	w.advance(-10 * time.Hour)
+	for range 2 {
+		w.good(w.login("ada").AccessToken)
+		w.good(w.refresh(ahead.RefreshToken).AccessToken)
+		ahead = w.login("ada")
+		w.restart()
+	}
+	w.ok(w.RevokeUser(t.Context(), "bob"))
+	w.good(w.login("bob").AccessToken)
 }
 
 // TestRevokeUserRaces: sessions that are refreshed as fast as they can be, and
@@ -222,7 +261,13 @@ func TestRevokeToken(t *testing.T) {
 		w.restart()
 	}
 	w.refresh(one.RefreshToken) // the session goes on
-	w.advance(16 * time.Minute)
+	three := w.login("ada")
+	late := w.good(three.AccessToken)
+	w.advance(w.opts.AccessTTL + w.opts.Leeway/2) // verifiers still accept it
+	w.good(three.AccessToken)
+	w.ok(w.RevokeToken(t.Context(), late.TokenID, late.Expires))
+	w.isRevoked(three.AccessToken)
+	w.advance(time.Minute)
 	w.restart()
 	if n := w.metric("throng_accounts_revocations"); n != "0" {
 		t.Errorf("%s revocations are kept after the token's end", n)
