@@ -339,7 +339,7 @@ func TestRequestsOutliveTheBeginOfADrain(t *testing.T) {
 // TestHashingIsBounded: more logins at once than may wait get 503, and messages
 // go on meanwhile.
 func TestHashingIsBounded(t *testing.T) {
-	s := startREST(t, "", throngtest.Options{Args: []string{"--auth-argon2-memory=64MiB", "--auth-argon2-time=3", "--auth-argon2-hashes=1", "--rate-user-logins=", "--rate-address-logins="}})
+	s := startREST(t, "", throngtest.Options{Args: []string{"--auth-argon2-memory=64MiB", "--auth-argon2-time=1", "--auth-argon2-hashes=1", "--rate-user-logins=", "--rate-address-logins="}})
 	s.register("ada")
 	const most = 2000
 	answers := make(chan *answer, most)
