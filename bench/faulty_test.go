@@ -53,12 +53,9 @@ func (f *faulty) accept() {
 
 func (f *faulty) serve(c net.Conn) {
 	defer c.Close()
-	if _, err := ws.Upgrade(c); err != nil {
+	if !f.admit(c) {
 		return
 	}
-	f.mu.Lock()
-	f.members = append(f.members, c)
-	f.mu.Unlock()
 	for {
 		payload, err := wsutil.ReadClientText(c)
 		if err != nil {
@@ -66,6 +63,18 @@ func (f *faulty) serve(c net.Conn) {
 		}
 		f.publish(c, payload)
 	}
+}
+
+// admit answers a handshake. No message is sent between the answer and the place
+// among the members: who has the one has the other.
+func (f *faulty) admit(c net.Conn) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, err := ws.Upgrade(c); err != nil {
+		return false
+	}
+	f.members = append(f.members, c)
+	return true
 }
 
 func (f *faulty) publish(author net.Conn, payload []byte) {
