@@ -42,7 +42,7 @@ func (a *Accounts) login(ctx context.Context, name, password string, by Client) 
 
 // admit begins a session of the user, whose password was checked.
 func (a *Accounts) admit(ctx context.Context, user *UserRecord, password string, by Client) (*Tokens, *proto.Error) {
-	replacement := a.rehash(ctx, user, password)
+	replacement := a.rehash(ctx, user, password, by)
 	release, err := a.turns.take(ctx, user.Name)
 	if err != nil {
 		return nil, err
@@ -101,7 +101,7 @@ func (a *Accounts) checkPassword(ctx context.Context, name, password string, by 
 		}
 		stored = &hash
 	}
-	matches, err := a.hasher.check(ctx, stored, normal)
+	matches, err := a.hasher.check(ctx, by.Address, stored, normal)
 	switch {
 	case err != nil:
 		paid.didNotFail()
@@ -117,7 +117,7 @@ func (a *Accounts) checkPassword(ctx context.Context, name, password string, by 
 
 // rehash returns a hash of today's parameters where the stored one has others,
 // "" where it need not, or cannot now, be replaced.
-func (a *Accounts) rehash(ctx context.Context, user *UserRecord, password string) string {
+func (a *Accounts) rehash(ctx context.Context, user *UserRecord, password string, by Client) string {
 	stored, bad := parsePasswordHash(user.Password)
 	if bad != nil || !stored.outdated(a.opts.Argon2) {
 		return ""
@@ -126,7 +126,7 @@ func (a *Accounts) rehash(ctx context.Context, user *UserRecord, password string
 	if err != nil {
 		return ""
 	}
-	replacement, _ := a.hasher.hash(ctx, normal)
+	replacement, _ := a.hasher.hash(ctx, by.Address, normal)
 	return replacement
 }
 

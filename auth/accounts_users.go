@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -18,7 +19,7 @@ func (a *Accounts) Register(ctx context.Context, name, password string, by Clien
 	if err := a.throttle.register(by.Address); err != nil {
 		return nil, err
 	}
-	user, err := a.CreateUser(ctx, name, password, false)
+	user, err := a.create(ctx, name, password, false, by)
 	if err == nil {
 		a.tele.registrations.Inc()
 	}
@@ -28,6 +29,11 @@ func (a *Accounts) Register(ctx context.Context, name, password string, by Clien
 // CreateUser makes an account. The name is stored in its canonical form, which
 // is the one returned.
 func (a *Accounts) CreateUser(ctx context.Context, name, password string, admin bool) (*User, *proto.Error) {
+	return a.create(ctx, name, password, admin, Client{})
+}
+
+// create is CreateUser for a client.
+func (a *Accounts) create(ctx context.Context, name, password string, admin bool, by Client) (*User, *proto.Error) {
 	canonical, err := canonicalName("username", name)
 	if err != nil {
 		return nil, err
@@ -39,7 +45,7 @@ func (a *Accounts) CreateUser(ctx context.Context, name, password string, admin 
 	if err := a.free(ctx, canonical); err != nil { // before the work
 		return nil, err
 	}
-	hash, err := a.hasher.hash(ctx, normal)
+	hash, err := a.hasher.hash(ctx, by.Address, normal)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +148,7 @@ func (a *Accounts) ChangePassword(ctx context.Context, name, keepSession, old, r
 	if err != nil {
 		return err
 	}
-	hash, err := a.hasher.hash(ctx, normal)
+	hash, err := a.hasher.hash(ctx, by.Address, normal)
 	if err != nil {
 		paid.didNotFail()
 		return err
@@ -168,7 +174,7 @@ func (a *Accounts) SetPassword(ctx context.Context, name, password string) *prot
 	if _, err := a.known(ctx, name); err != nil { // before the work
 		return err
 	}
-	hash, err := a.hasher.hash(ctx, normal)
+	hash, err := a.hasher.hash(ctx, netip.Addr{}, normal)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func slowHasher(t *testing.T, n int) (h *hasher, release func()) {
 	begun, hold := make(chan struct{}), make(chan struct{})
 	var held sync.WaitGroup
 	held.Go(func() {
-		if err := h.do(context.Background(), func(Deriver) error { close(begun); <-hold; return nil }); err != nil {
+		if err := h.do(context.Background(), netip.Addr{}, func(Deriver) error { close(begun); <-hold; return nil }); err != nil {
 			t.Error(err)
 		}
 	})
@@ -47,13 +47,13 @@ func TestHashesAreBounded(t *testing.T) {
 	var waiting sync.WaitGroup
 	for range 2 {
 		waiting.Go(func() {
-			if _, err := h.hash(context.Background(), []byte("password")); err != nil {
+			if _, err := h.hash(context.Background(), netip.Addr{}, []byte("password")); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	await(h, 2)
-	_, err := h.hash(context.Background(), []byte("password"))
+	_, err := h.hash(context.Background(), netip.Addr{}, []byte("password"))
 	if err == nil || err.Code != proto.ErrOverloaded || err.RetryAfter < time.Second {
 		t.Errorf("one too many: %v", err)
 	}
@@ -67,13 +67,80 @@ func TestHashesAreBounded(t *testing.T) {
 	waiting.Wait()
 }
 
+// TestHashesTakeTurns: an address from which many passwords come waits for
+// itself. Others come in between, also where it has filled the queue.
+func TestHashesTakeTurns(t *testing.T) {
+	h, release := slowHasher(t, 4)
+	var mu sync.Mutex
+	var order []string
+	var waiting sync.WaitGroup
+	queue := func(name, from string, refused bool) {
+		waiting.Go(func() {
+			err := h.do(context.Background(), netip.MustParseAddr(from), func(Deriver) error {
+				mu.Lock()
+				defer mu.Unlock()
+				order = append(order, name)
+				return nil
+			})
+			if (err != nil) != refused || refused && err.Code != proto.ErrOverloaded {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+	for i, name := range []string{"a1", "a2", "a3"} {
+		queue(name, "192.0.2.1", false)
+		await(h, i+1)
+	}
+	queue("a4", "192.0.2.1", true) // gives way to b1
+	await(h, 4)
+	queue("b1", "192.0.2.2", false)
+	for h.tele.hashesRefused.Get() != 1 {
+		runtime.Gosched()
+	}
+	queue("a5", "192.0.2.1", true) // there is no place for one more
+	for h.tele.hashesRefused.Get() != 2 {
+		runtime.Gosched()
+	}
+	release()
+	waiting.Wait()
+	if got := strings.Join(order, " "); got != "a1 b1 a2 a3" {
+		t.Errorf("hashed %s", got)
+	}
+	if len(h.queue.lines)+len(h.queue.turns) > 0 {
+		t.Errorf("the queue holds %v, %v", h.queue.lines, h.queue.turns)
+	}
+}
+
+// TestDisplace: the longest line gives way, unless the other one would be as
+// long then.
+func TestDisplace(t *testing.T) {
+	one, two := netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8::/64")
+	for _, c := range []struct {
+		ones, twos int
+		displaced  bool // for one more of two
+	}{{0, 0, false}, {1, 0, false}, {2, 0, true}, {2, 1, false}, {3, 1, true}, {1, 3, false}} {
+		var q hashQueue
+		var last *hashJob
+		for range c.ones {
+			last = &hashJob{from: one}
+			q.push(last)
+		}
+		for range c.twos {
+			q.push(&hashJob{from: two})
+		}
+		if got := q.displace(two); (got != nil) != c.displaced || c.displaced && got != last {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+}
+
 // TestHashGivenUp: who goes away while waiting costs no hash.
 func TestHashGivenUp(t *testing.T) {
 	h, release := slowHasher(t, 2)
 	ctx, cancel := context.WithCancel(context.Background())
 	var waiting sync.WaitGroup
 	waiting.Go(func() {
-		if _, err := h.hash(ctx, []byte("password")); err == nil || err.Code != proto.ErrOverloaded {
+		if _, err := h.hash(ctx, netip.Addr{}, []byte("password")); err == nil || err.Code != proto.ErrOverloaded {
 			t.Errorf("given up: %v", err)
 		}
 	})
@@ -81,7 +148,7 @@ func TestHashGivenUp(t *testing.T) {
 	cancel()
 	waiting.Wait()
 	release()
-	if _, err := h.hash(context.Background(), []byte("password")); err != nil {
+	if _, err := h.hash(context.Background(), netip.Addr{}, []byte("password")); err != nil {
 		t.Fatal(err)
 	}
 	if n := h.hashed.Load(); n != 2 {
@@ -95,7 +162,7 @@ func TestHasherCloses(t *testing.T) {
 	h, release := slowHasher(t, 2)
 	var waiting sync.WaitGroup
 	waiting.Go(func() {
-		if _, err := h.hash(context.Background(), []byte("password")); err == nil {
+		if _, err := h.hash(context.Background(), netip.Addr{}, []byte("password")); err == nil {
 			t.Error("hashed after the end")
 		}
 	})
@@ -104,7 +171,7 @@ func TestHasherCloses(t *testing.T) {
 	release()
 	h.close()
 	waiting.Wait()
-	if _, err := h.hash(context.Background(), []byte("password")); err == nil || err.Code != proto.ErrShuttingDown {
+	if _, err := h.hash(context.Background(), netip.Addr{}, []byte("password")); err == nil || err.Code != proto.ErrShuttingDown {
 		t.Errorf("after the end: %v", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math"
+	"net/netip"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -14,7 +15,8 @@ import (
 
 // hasher hashes passwords: as many at once as it has workers, which bounds the
 // cores and the memory that logins take, whatever comes in. The others wait in a
-// bounded queue, first come, first served; past its bound they are refused.
+// bounded queue, in which the addresses that they come from take turns; past its
+// bound they are refused.
 //
 // Each worker has a Deriver of its own, which may be a process of low priority:
 // see docs/design/0043-passwords.md.
@@ -24,7 +26,7 @@ type hasher struct {
 	dummy  passwordHash
 	tele   *accountsTelemetry
 	log    *slog.Logger
-	jobs   chan *hashJob
+	jobs   chan struct{} // holds one value for each job in the queue
 
 	running atomic.Int64
 	hashed  atomic.Int64  // since the start
@@ -33,12 +35,14 @@ type hasher struct {
 	workers sync.WaitGroup
 
 	mu     sync.Mutex
+	queue  hashQueue
 	closed bool // jobs is closed
 }
 
 // hashJob is one hash on its way. Its results are read after done.
 type hashJob struct {
 	ctx    context.Context
+	from   netip.Prefix // whose password it is, as network says
 	queued time.Time
 	work   func(Deriver) error // the hash
 
@@ -51,7 +55,7 @@ type hashJob struct {
 func defaultHashes() int { return max(1, runtime.NumCPU()/2) }
 
 func newHasher(o *AccountsOptions, tele *accountsTelemetry) *hasher {
-	h := &hasher{params: o.Argon2, dummy: dummyHash(o.Argon2), tele: tele, log: o.Logger, jobs: make(chan *hashJob, o.QueuedHashes)}
+	h := &hasher{params: o.Argon2, dummy: dummyHash(o.Argon2), tele: tele, log: o.Logger, jobs: make(chan struct{}, o.QueuedHashes)}
 	for range o.Hashes {
 		d := o.NewDeriver()
 		h.workers.Go(func() { h.run(d) })
@@ -81,16 +85,23 @@ func (h *hasher) run(d Deriver) {
 	defer idle.Stop()
 	for {
 		select {
-		case job, ok := <-h.jobs:
+		case _, ok := <-h.jobs:
 			if !ok {
 				return
 			}
-			h.serve(job, d)
+			h.serve(h.next(), d)
 			idle.Reset(restAfter)
 		case <-idle.C:
 			d.Rest()
 		}
 	}
+}
+
+// next takes a job out of the queue, for which jobs had a value.
+func (h *hasher) next() *hashJob {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.queue.pop()
 }
 
 // serve hashes once, unless nobody waits for it any more.
@@ -123,9 +134,10 @@ func (h *hasher) note(took time.Duration) {
 }
 
 // do queues work and waits for its end. After an error the work may still run:
-// what it writes must not be read.
-func (h *hasher) do(ctx context.Context, work func(Deriver) error) *proto.Error {
-	job := &hashJob{ctx: ctx, queued: time.Now(), work: work, done: make(chan struct{})}
+// what it writes must not be read. An address that is not known counts as one
+// like others.
+func (h *hasher) do(ctx context.Context, from netip.Addr, work func(Deriver) error) *proto.Error {
+	job := &hashJob{ctx: ctx, from: network(from), queued: time.Now(), work: work, done: make(chan struct{})}
 	if err := h.submit(job); err != nil {
 		return err
 	}
@@ -150,12 +162,18 @@ func (h *hasher) submit(job *hashJob) *proto.Error {
 		return proto.ErrShuttingDown.New()
 	}
 	select {
-	case h.jobs <- job:
-		return nil
+	case h.jobs <- struct{}{}:
 	default:
 		h.tele.hashesRefused.Inc()
-		return h.overloaded()
+		other := h.queue.displace(job.from)
+		if other == nil {
+			return h.overloaded()
+		}
+		other.skipped = true
+		close(other.done)
 	}
+	h.queue.push(job)
+	return nil
 }
 
 // overloaded asks for a retry when what waits now should be done.
@@ -165,9 +183,9 @@ func (h *hasher) overloaded() *proto.Error {
 }
 
 // hash returns a new hash of the password, as a PHC string.
-func (h *hasher) hash(ctx context.Context, password []byte) (string, *proto.Error) {
+func (h *hasher) hash(ctx context.Context, from netip.Addr, password []byte) (string, *proto.Error) {
 	var made passwordHash
-	err := h.do(ctx, func(d Deriver) (err error) {
+	err := h.do(ctx, from, func(d Deriver) (err error) {
 		made, err = newPasswordHash(d, h.params, password)
 		return err
 	})
@@ -179,13 +197,13 @@ func (h *hasher) hash(ctx context.Context, password []byte) (string, *proto.Erro
 
 // check reports whether the password has the stored hash. A nil hash, of a user
 // who does not exist, costs the same as one of today's parameters.
-func (h *hasher) check(ctx context.Context, stored *passwordHash, password []byte) (matches bool, err *proto.Error) {
+func (h *hasher) check(ctx context.Context, from netip.Addr, stored *passwordHash, password []byte) (matches bool, err *proto.Error) {
 	known := stored != nil
 	if !known {
 		stored = &h.dummy
 	}
 	var equal bool
-	err = h.do(ctx, func(d Deriver) (err error) {
+	err = h.do(ctx, from, func(d Deriver) (err error) {
 		equal, err = stored.matches(d, password)
 		return err
 	})
