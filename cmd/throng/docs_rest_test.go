@@ -50,7 +50,7 @@ func playShell(t *testing.T, s *throngtest.Server, session string) int {
 	}
 	shell := exec.CommandContext(t.Context(), "bash", "-c", script.String())
 	shell.Dir, shell.Stderr = dir, t.Output()
-	shell.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "THRONG_DATA_DIR="+s.DataDir)
+	shell.Env = append(throngtest.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "THRONG_DATA_DIR="+s.DataDir)
 	out, err := shell.Output()
 	if err != nil {
 		t.Fatalf("the commands fail: %v\n%s", err, out)

@@ -44,7 +44,7 @@ func (a accountsOf) run(code int, input string, args ...string) (stdout, stderr 
 	c := exec.CommandContext(ctx, throngtest.Build(a.t), append(append([]string{"user"}, args...), "--data-dir", a.dir)...)
 	var out, err bytes.Buffer
 	c.Stdin, c.Stdout, c.Stderr = strings.NewReader(input), &out, &err
-	c.Env = append(os.Environ(), cheapHashes...)
+	c.Env = append(throngtest.Environ(), cheapHashes...)
 	if failed := c.Run(); failed != nil && !errors.As(failed, new(*exec.ExitError)) {
 		a.t.Fatal(failed)
 	}
@@ -284,7 +284,7 @@ func TestUserPrompt(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		c := exec.CommandContext(ctx, throngtest.Build(t), "user", "add", fmt.Sprint("user", test.code), "--data-dir", a.dir)
-		c.Env = append(os.Environ(), cheapHashes...)
+		c.Env = append(throngtest.Environ(), cheapHashes...)
 		c.Stdin, c.Stdout, c.Stderr = side, side, side
 		c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 		if err := c.Start(); err != nil {

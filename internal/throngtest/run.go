@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"os"
 	"os/exec"
 	"testing"
 )
@@ -17,7 +16,7 @@ func Run(t testing.TB, env []string, args ...string) (code int, stdout, stderr s
 	defer cancel()
 	var out, err bytes.Buffer
 	command := exec.CommandContext(ctx, Build(t), args...)
-	command.Env = append(foreignEnv(os.Environ()), env...)
+	command.Env = append(Environ(), env...)
 	command.Stdout, command.Stderr = &out, &err
 	var exit *exec.ExitError
 	if failed := command.Run(); failed != nil && !errors.As(failed, &exit) {

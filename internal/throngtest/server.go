@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -87,7 +88,7 @@ func (s *Server) start() {
 	args = append(args, s.opts.Args...)
 
 	p := &process{cmd: exec.Command(args[0], args[1:]...), stdout: newOutput(), stderr: newOutput(), exited: make(chan struct{})}
-	p.cmd.Env = append(foreignEnv(os.Environ()), s.opts.Env...)
+	p.cmd.Env = append(Environ(), s.opts.Env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
 	p.cmd.WaitDelay = time.Second // for a child of Command that kept the pipes
 	if err := p.cmd.Start(); err != nil {
@@ -228,14 +229,8 @@ func (s *Server) Restart() {
 	s.start()
 }
 
-// foreignEnv returns the environment without throng's own variables: a test
+// Environ returns the test's environment without throng's own variables: a test
 // says all that the server is to know.
-func foreignEnv(environ []string) []string {
-	var kept []string
-	for _, entry := range environ {
-		if !strings.HasPrefix(entry, "THRONG_") {
-			kept = append(kept, entry)
-		}
-	}
-	return kept
+func Environ() []string {
+	return slices.DeleteFunc(os.Environ(), func(entry string) bool { return strings.HasPrefix(entry, "THRONG_") })
 }
