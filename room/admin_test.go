@@ -363,6 +363,9 @@ func TestRoomsAreListedFromMemoryAndDisk(t *testing.T) {
 				t.Fatalf("limit %d: %v, want %v", limit, got, want)
 			}
 		}
+		if m := h.hub.listAwake("r", "", 2); len(m.list) != 2 || len(m.known) > 4 || m.horizon != m.list[1].Name {
+			t.Fatalf("for a page of 2 rooms, %d of them and %d names are held, up to %q", len(m.list), len(m.known), m.horizon)
+		}
 		if list, _, _ := h.hub.ListRooms("mem:", "", 10); len(list) != 1 || list[0].Name != "mem:x" {
 			t.Fatalf("%+v", list)
 		}

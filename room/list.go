@@ -3,6 +3,7 @@ package room
 import (
 	"cmp"
 	"encoding/base64"
+	"maps"
 	"slices"
 	"strings"
 
@@ -61,29 +62,38 @@ type merger struct {
 	horizon string          // the list is complete up to this name; "" for all names
 }
 
-// listAwake lists the rooms that are awake, at most limit.
+// listAwake lists the rooms that are awake, at most limit. However many those
+// are, it holds no more than twice as many at once.
 func (h *Hub) listAwake(prefix, after string, limit int) *merger {
 	m := &merger{known: make(map[string]bool)}
 	for i := range h.shards {
 		s := &h.shards[i]
 		s.mu.RLock()
 		for name, r := range s.rooms {
-			if name <= after || !strings.HasPrefix(name, prefix) || !r.awake.Load() {
+			if name <= after || m.beyond(name) || !strings.HasPrefix(name, prefix) || !r.awake.Load() {
 				continue
 			}
 			m.known[name] = true
 			if r.exists() && r.settings.Load() != endedSettings {
-				m.list = append(m.list, r.summary())
+				if m.list = append(m.list, r.summary()); len(m.list) == 2*limit {
+					m.cut(limit)
+				}
 			}
 		}
 		s.mu.RUnlock()
 	}
-	slices.SortFunc(m.list, byName)
 	if len(m.list) > limit {
-		m.list = slices.Clip(m.list[:limit])
-		m.upTo(m.list[limit-1].Name)
+		m.cut(limit)
 	}
 	return m
+}
+
+// cut keeps the first rooms by name, of which there are more.
+func (m *merger) cut(limit int) {
+	slices.SortFunc(m.list, byName)
+	m.list = m.list[:limit]
+	m.upTo(m.list[limit-1].Name)
+	maps.DeleteFunc(m.known, func(name string, _ bool) bool { return m.beyond(name) })
 }
 
 func byName(a, b RoomSummary) int { return cmp.Compare(a.Name, b.Name) }
@@ -120,11 +130,14 @@ func (m *merger) upTo(name string) {
 	}
 }
 
+// beyond reports that a name is further than the list goes.
+func (m *merger) beyond(name string) bool { return m.horizon != "" && name > m.horizon }
+
 func (m *merger) page(limit int) (list []RoomSummary, next string, _ *proto.Error) {
 	slices.SortFunc(m.list, byName)
 	list = m.list
 	if m.horizon != "" {
-		list = slices.DeleteFunc(list, func(s RoomSummary) bool { return s.Name > m.horizon })
+		list = slices.DeleteFunc(list, func(s RoomSummary) bool { return m.beyond(s.Name) })
 		next = m.horizon
 	}
 	if len(list) > limit {
