@@ -197,7 +197,7 @@ func (c *call) answerRoom(status int, by room.Actor, r *room.RoomInfo) *proto.Er
 		Offset      uint64   `json:"offset"`
 		Oldest      uint64   `json:"oldest"`
 		LastMessage int64    `json:"lastMessage,omitzero"`
-		CreatedAt   int64    `json:"createdAt"`
+		CreatedAt   int64    `json:"createdAt,omitzero"` // not known of inboxes
 		Banned      []string `json:"banned,omitzero"`
 		Muted       []string `json:"muted,omitzero"`
 	}{

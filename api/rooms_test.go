@@ -32,6 +32,10 @@ func TestRooms(t *testing.T) {
 	}
 	f.request("POST /rooms", ada).json(`{"room":"nowhere:x"}`).do().refused(proto.ErrUnknownNamespace)
 	f.request("POST /rooms", ada).json(`{"room":"user:ada"}`).do().refused(proto.ErrForbidden)
+	f.publish("user:bob", bob, "1")
+	if a := f.request("GET /rooms/user:bob", bob).do().is(http.StatusOK); a.fields["createdAt"] != nil {
+		t.Errorf("nobody knows when an inbox was created: %s", a.text)
+	}
 
 	a = f.request("GET /rooms/a%2Fb", bob).do().is(http.StatusOK)
 	if a.fields["banned"] != nil || a.fields["muted"] != nil || a.fields["lastMessage"] != nil {
