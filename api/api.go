@@ -36,23 +36,24 @@ type Options struct {
 
 	// The API. Without Sessions there is none; with it Hub, Verifier and
 	// Authorizer must be set.
-	Sessions   Sessions
-	Hub        Rooms
-	Verifier   Verifier
-	Authorizer Authorizer
-	Accounts   Accounts         // nil: this server keeps none, and their paths are not found
-	Webhooks   Webhooks         // nil: none are configured, and their paths are not found
-	Docs       http.Handler     // the API's description, below /api/v1; nil for none
-	Info       Info             // what GET /server tells
-	Stats      func() Stats     // what GET /server/stats tells beside what Sessions and Metrics know; nil for nothing
-	Drain      func()           // begins the drain; it must not block. nil: POST /drain is not found
-	Limits     *proto.Limits    // nil: the defaults
-	Origins    []string         // whose pages may use the API beside the server's own; "*" for any
-	Dev        bool             // ?user=NAME admits that user without a token
-	BodyBytes  int64            // of a request; 0 means DefaultBodyBytes
-	Timeout    time.Duration    // of a request that does not stream; 0 means DefaultTimeout
-	Now        func() time.Time // nil: time.Now
-	Logger     *slog.Logger     // nil: none
+	Sessions    Sessions
+	Hub         Rooms
+	Verifier    Verifier
+	Authorizer  Authorizer
+	Accounts    Accounts         // nil: this server keeps none, and their paths are not found
+	Webhooks    Webhooks         // nil: none are configured, and their paths are not found
+	Docs        http.Handler     // the API's description, below /api/v1; nil for none
+	Info        Info             // what GET /server tells
+	Stats       func() Stats     // what GET /server/stats tells beside what Sessions and Metrics know; nil for nothing
+	Drain       func()           // begins the drain; it must not block. nil: POST /drain is not found
+	Limits      *proto.Limits    // nil: the defaults
+	Origins     []string         // whose pages may use the API beside the server's own; "*" for any
+	Dev         bool             // ?user=NAME admits that user without a token
+	BodyBytes   int64            // of a request; 0 means DefaultBodyBytes
+	StreamBytes int64            // that may wait for the readers of all streams together; 0 for no bound
+	Timeout     time.Duration    // of a request that does not stream; 0 means DefaultTimeout
+	Now         func() time.Time // nil: time.Now
+	Logger      *slog.Logger     // nil: none
 }
 
 func (o Options) withDefaults() Options {

@@ -48,7 +48,7 @@ func (c *call) events() *proto.Error {
 		c.beginStream()
 		return nil
 	}
-	box := newStreamBox(c.api.Limits)
+	box := c.api.newStreamBox()
 	s := c.api.Sessions.OpenStream(c.caller(), box)
 	c.api.meters.streams.Add(1)
 	st := &stream{call: c, box: box, session: s, since: since, reason: "gone"}

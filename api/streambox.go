@@ -11,12 +11,14 @@ import (
 // streamBox is the connection of a session whose client reads an HTTP response:
 // the session and the rooms put frames in and never block, the goroutine that
 // serves the request takes them out. It is bounded as a WebSocket's outbox is:
-// when room frames fill it, it refuses more until all that waits was written.
+// when room frames fill it, it refuses more until all that waits was written. All
+// boxes together are bounded, too: the more streams there are, the less one holds.
 type streamBox struct {
 	// Static.
 	wake     chan struct{}  // one more look is worth it
 	deadline chan time.Time // the latest one; read by the taker
 	limits   *proto.Limits
+	bound    func() int // of delivered bytes, right now; one delivery always fits
 
 	mu        sync.Mutex
 	frames    [][]byte // in order; delivered ones are shared and never changed
@@ -26,8 +28,17 @@ type streamBox struct {
 	closed    bool     // nothing is taken in any more
 }
 
-func newStreamBox(limits *proto.Limits) *streamBox {
-	return &streamBox{wake: make(chan struct{}, 1), deadline: make(chan time.Time, 1), limits: limits}
+func (a *API) newStreamBox() *streamBox {
+	return &streamBox{wake: make(chan struct{}, 1), deadline: make(chan time.Time, 1), limits: a.Limits, bound: a.streamBound}
+}
+
+// streamBound is how many bytes may wait for one stream's reader.
+func (a *API) streamBound() int {
+	bound := a.Limits.Outbox
+	if a.StreamBytes > 0 {
+		bound = int(min(int64(bound), a.StreamBytes/max(1, a.meters.streams.Load())))
+	}
+	return bound
 }
 
 // Reply implements session.Conn. A client that lets more than limits.replies
@@ -54,7 +65,7 @@ func (b *streamBox) Deliver(frames []byte) bool {
 		return true
 	case len(frames) == 0:
 		return !b.refused
-	case b.delivered > 0 && b.delivered+len(frames) > b.limits.Outbox:
+	case b.delivered > 0 && b.delivered+len(frames) > b.bound():
 		b.refused = true
 		return false
 	}

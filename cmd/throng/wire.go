@@ -24,11 +24,12 @@ import (
 	"github.com/thronghq/throng/web"
 )
 
-// ringShare of the memory budget bounds the rooms' recent messages, which come
-// beside what it counts; minRings is what they get at least.
+// A budgetShare of the memory budget bounds each of what comes beside what it
+// counts: the rooms' recent messages, which get minRings at least, and what waits
+// for the readers of event streams.
 const (
-	ringShare = 4
-	minRings  = 1 << 20
+	budgetShare = 4
+	minRings    = 1 << 20
 )
 
 // serve builds a server and runs it until ctx ends, which drains, or until the
@@ -75,7 +76,7 @@ func newNode(cfg *config.Config, log *slog.Logger) (n *node, err error) {
 	}
 	n.hub = room.NewHub(room.Options{
 		Namespaces: namespaces(cfg), Limits: cfg.Limits, Log: roomLog{n.store}, Observer: n.hooks.roomObserver(), Logger: log, Metrics: set,
-		RingBytes: max(int64(cfg.Memory())/ringShare, minRings),
+		RingBytes: max(int64(cfg.Memory())/budgetShare, minRings),
 	})
 	sessions = session.NewManager(session.Options{
 		Hub: n.hub, Gate: n.hooks.sessionGate(), Observer: n.hooks.sessionObserver(),
@@ -88,6 +89,7 @@ func newNode(cfg *config.Config, log *slog.Logger) (n *node, err error) {
 		Webhooks: n.hooks.api(), Docs: openapi.Handler(api.NotFound()), Stats: n.stats, Drain: n.askDrain,
 		Info:   api.Info{Version: buildinfo.Version(), StartedAt: time.Now(), Namespaces: cfg.Namespaces},
 		Limits: &cfg.Limits, Origins: cfg.Origins, Dev: cfg.Dev, BodyBytes: int64(cfg.API.Body), Timeout: cfg.API.Timeout, Logger: log,
+		StreamBytes: int64(cfg.Memory()) / budgetShare,
 	})
 	if n.server, err = listen(cfg, log, set, sessions, handler); err != nil {
 		return n, err
