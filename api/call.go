@@ -103,20 +103,22 @@ func (c *call) log() {
 		slog.String("user", user), slog.String("remote", c.r.RemoteAddr))
 }
 
-// limitTime bounds the request unless it streams: the work by its context, a
-// slow client by the connection's deadlines. The caller calls stop.
+// limitTime bounds the request: the work by its context, a slow client by the
+// connection's deadlines. Of a stream it bounds what comes before the stream, a
+// body above all, which net/http would wait for before it answers. The caller
+// calls stop.
 func (c *call) limitTime() (stop func()) {
-	if c.route.stream {
-		return func() {}
-	}
-	ctx, stop := context.WithTimeoutCause(c.r.Context(), c.api.Timeout, errTimeout)
-	c.r = c.r.WithContext(ctx)
 	// A moment more for each, so that an error about the time still gets out.
 	const moment = time.Second
 	end := time.Now().Add(c.api.Timeout)
 	control := http.NewResponseController(c.w)
 	_ = control.SetReadDeadline(end.Add(moment)) // a writer without deadlines is a test's
+	if c.route.stream {
+		return func() {}
+	}
 	_ = control.SetWriteDeadline(end.Add(2 * moment))
+	ctx, stop := context.WithTimeoutCause(c.r.Context(), c.api.Timeout, errTimeout)
+	c.r = c.r.WithContext(ctx)
 	return stop
 }
 

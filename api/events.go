@@ -34,6 +34,9 @@ const (
 // as any other: an EventSource that is not answered 200 does not come again.
 func (c *call) events() *proto.Error {
 	p, err := c.room()
+	if err == nil {
+		err = c.noBody()
+	}
 	if err != nil {
 		return err
 	}
@@ -206,6 +209,7 @@ func (st *stream) begin() {
 }
 
 func (c *call) beginStream() {
+	_ = http.NewResponseController(c.w).SetReadDeadline(time.Time{}) // see limitTime
 	h := c.w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no") // nginx would collect events

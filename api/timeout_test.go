@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/thronghq/throng/api"
+	"github.com/thronghq/throng/auth"
 	"github.com/thronghq/throng/proto"
 	"github.com/thronghq/throng/room"
 	"github.com/thronghq/throng/session"
@@ -58,18 +59,32 @@ func TestRequestsEnd(t *testing.T) {
 // TestABodyThatDoesNotCome: the request ends all the same.
 func TestABodyThatDoesNotCome(t *testing.T) {
 	f := start(t, func(o *api.Options) { o.Timeout = 100 * time.Millisecond })
-	conn, err := net.Dial("tcp", strings.TrimPrefix(f.root, "http://"))
-	if err != nil {
-		t.Fatal(err)
+	for _, request := range []string{
+		"POST /api/v1/login",
+		"GET /api/v1/rooms/lobby/events?token=" + f.token("ada"), // takes none, and must not wait for it either
+	} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(f.root, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := io.WriteString(conn, request+" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(conn)
+		if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 503 ") {
+			t.Errorf("%.25s: %v, %q", request, err, answer)
+		}
 	}
-	defer conn.Close()
-	if _, err := io.WriteString(conn, "POST /api/v1/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"); err != nil {
-		t.Fatal(err)
-	}
-	answer, err := io.ReadAll(conn)
-	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 503 ") {
-		t.Errorf("%v, %q", err, answer)
-	}
+}
+
+// TestAStreamOutlivesTheTimeout, which is for requests that are answered at once.
+func TestAStreamOutlivesTheTimeout(t *testing.T) {
+	f := start(t, func(o *api.Options) { o.Timeout = 100 * time.Millisecond })
+	stream := f.events("lobby", f.token("ada", func(c *auth.AccessClaims) { c.TTL = 2 * time.Second }))
+	stream.next("joined")
+	stream.next("token_expiring") // after three quarters of the token's time
+	stream.next("error")
 }
 
 // TestAReaderThatGoesLeavesTheRoom: nothing of its stream stays behind.
