@@ -25,6 +25,7 @@ const (
 const (
 	heartbeat      = 15 * time.Second // between comments on a quiet stream
 	streamPatience = time.Minute      // for a client that does not read what is written
+	closePatience  = 2 * time.Second  // the same at the stream's end
 	reconnectIn    = time.Second      // what readers are told
 	reconnectMost  = 10 * time.Second // and at a drain, so that they do not all come at once
 )
@@ -51,7 +52,7 @@ func (c *call) events() *proto.Error {
 		c.beginStream()
 		return nil
 	}
-	box := c.api.newStreamBox()
+	box := c.api.newStreamBox(http.NewResponseController(c.w).SetWriteDeadline)
 	s := c.api.Sessions.OpenStream(c.caller(), box)
 	c.api.meters.streams.Add(1)
 	st := &stream{call: c, box: box, session: s, since: since, reason: "gone"}
@@ -237,11 +238,10 @@ func (st *stream) flush() bool {
 	if len(st.buf) == 0 {
 		return true
 	}
-	control := http.NewResponseController(st.call.w)
-	_ = control.SetWriteDeadline(time.Now().Add(streamPatience)) // a writer without deadlines is a test's
+	st.box.beginWrite()
 	_, err := st.call.w.Write(st.buf)
 	if err == nil {
-		err = control.Flush()
+		err = http.NewResponseController(st.call.w).Flush()
 	}
 	const kept = 64 << 10
 	if st.buf = st.buf[:0]; cap(st.buf) > kept {

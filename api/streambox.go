@@ -18,7 +18,8 @@ type streamBox struct {
 	wake     chan struct{}  // one more look is worth it
 	deadline chan time.Time // the latest one; read by the taker
 	limits   *proto.Limits
-	bound    func() int // of delivered bytes, right now; one delivery always fits
+	bound    func() int            // of delivered bytes, right now; one delivery always fits
+	writeBy  func(time.Time) error // ends a write at that time, also one that is under way
 
 	mu        sync.Mutex
 	frames    [][]byte // in order; delivered ones are shared and never changed
@@ -28,8 +29,11 @@ type streamBox struct {
 	closed    bool     // nothing is taken in any more
 }
 
-func (a *API) newStreamBox() *streamBox {
-	return &streamBox{wake: make(chan struct{}, 1), deadline: make(chan time.Time, 1), limits: a.Limits, bound: a.streamBound}
+func (a *API) newStreamBox(writeBy func(time.Time) error) *streamBox {
+	return &streamBox{
+		wake: make(chan struct{}, 1), deadline: make(chan time.Time, 1),
+		limits: a.Limits, bound: a.streamBound, writeBy: writeBy,
+	}
 }
 
 // streamBound is how many bytes may wait for one stream's reader.
@@ -51,7 +55,7 @@ func (b *streamBox) Reply(frame []byte) {
 	}
 	b.frames = append(b.frames, bytes.Clone(frame))
 	if b.replied += len(frame); b.replied > b.limits.Replies {
-		b.closed = true
+		b.closeLocked()
 	}
 	b.wakeUp()
 }
@@ -75,13 +79,30 @@ func (b *streamBox) Deliver(frames []byte) bool {
 	return true
 }
 
-// Close implements session.Conn: what waits is still written. An answer has no
-// close code; the error event before it says as much.
+// Close implements session.Conn: what waits is still written, to a client that
+// reads it. An answer has no close code; the error event before it says as much.
 func (b *streamBox) Close(proto.CloseCode, string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.closeLocked()
+}
+
+func (b *streamBox) closeLocked() {
+	if b.closed {
+		return
+	}
 	b.closed = true
+	_ = b.writeBy(time.Now().Add(closePatience)) // a writer without deadlines is a test's
 	b.wakeUp()
+}
+
+// beginWrite gives the client its time to take what is written next.
+func (b *streamBox) beginWrite() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.closed {
+		_ = b.writeBy(time.Now().Add(streamPatience)) // as above
+	}
 }
 
 // SetDeadline implements session.Conn.

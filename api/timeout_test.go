@@ -93,6 +93,39 @@ func TestAReaderThatGoesLeavesTheRoom(t *testing.T) {
 	stream := f.events("lobby", f.token("bob"))
 	stream.next("joined")
 	stream.response.Body.Close()
+	f.awaitNoSessions()
+}
+
+// TestAClosedStreamEnds: also where its client does not read, and had a minute for
+// that until then.
+func TestAClosedStreamEnds(t *testing.T) {
+	f := start(t, nil)
+	ada := f.token("ada")
+	conn, err := net.Dial("tcp", strings.TrimPrefix(f.root, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /api/v1/rooms/lobby/events?token="+ada+" HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	root := f.token("root", asAdmin)
+	var sessions []any
+	for len(sessions) == 0 {
+		sessions = get[[]any](f.request("GET /sessions?room=lobby", root).do().is(http.StatusOK), "sessions")
+	}
+	content := `"` + strings.Repeat("x", 60<<10) + `"`
+	for range 300 { // 18 MB: more than sockets and the outbox take
+		f.publish("lobby", ada, content)
+	}
+	f.request("DELETE /sessions/"+sessions[0].(map[string]any)["sessionId"].(string), root).do().is(http.StatusNoContent)
+	f.awaitNoSessions()
+}
+
+// awaitNoSessions waits until no session is left, and no stream.
+func (f *fixture) awaitNoSessions() {
+	t := f.t
+	t.Helper()
 	root := f.token("root", asAdmin)
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		a := f.request("GET /server/stats", root).do().is(http.StatusOK)
