@@ -2,6 +2,7 @@ package storage
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -95,9 +96,15 @@ func TestStalledDisk(t *testing.T) {
 					t.Fatalf("publish %d of %d: offset %d, %v", i, sent, p.Offset, p.Err)
 				}
 			}
-			m.send("again")
-			if s.tele.refusedOverloaded.Get() != 1 {
-				t.Fatal("the refusal was not counted")
+			refusals := uint64(1)
+			for m.Append(publish("again")) != nil { // until the queue has let go of what was delivered
+				refusals++
+				runtime.Gosched()
+			}
+			m.sent++
+			m.wait()
+			if got := s.tele.refusedOverloaded.Get(); got != refusals {
+				t.Fatalf("%d refusals were counted, want %d", got, refusals)
 			}
 			mustClose(t, s)
 		})
