@@ -56,7 +56,9 @@ func (c *call) events() *proto.Error {
 	s := c.api.Sessions.OpenStream(c.caller(), box)
 	c.api.meters.streams.Add(1)
 	st := &stream{call: c, box: box, session: s, since: since, reason: "gone"}
+	stop := context.AfterFunc(c.r.Context(), box.end) // a drain waits for no client that does not read
 	defer func() {
+		stop()
 		c.api.meters.streams.Add(-1)
 		s.Closed(st.reason)
 	}()

@@ -27,6 +27,7 @@ type streamBox struct {
 	replied   int      // bytes of the others
 	refused   bool     // Session.Drained is still to come
 	closed    bool     // nothing is taken in any more
+	ending    bool     // the client has its last moment to read what waits
 }
 
 func (a *API) newStreamBox(writeBy func(time.Time) error) *streamBox {
@@ -92,15 +93,29 @@ func (b *streamBox) closeLocked() {
 		return
 	}
 	b.closed = true
-	_ = b.writeBy(time.Now().Add(closePatience)) // a writer without deadlines is a test's
+	b.endLocked()
 	b.wakeUp()
+}
+
+// end gives the client closePatience to read what waits, and no more.
+func (b *streamBox) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.endLocked()
+}
+
+func (b *streamBox) endLocked() {
+	if !b.ending {
+		b.ending = true
+		_ = b.writeBy(time.Now().Add(closePatience)) // a writer without deadlines is a test's
+	}
 }
 
 // beginWrite gives the client its time to take what is written next.
 func (b *streamBox) beginWrite() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.closed {
+	if !b.ending {
 		_ = b.writeBy(time.Now().Add(streamPatience)) // as above
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -96,9 +97,20 @@ func TestAReaderThatGoesLeavesTheRoom(t *testing.T) {
 	f.awaitNoSessions()
 }
 
-// TestAClosedStreamEnds: also where its client does not read, and had a minute for
-// that until then.
+// TestAClosedStreamEnds, and one at a drain: also where its client does not read,
+// and had a minute for that until then.
 func TestAClosedStreamEnds(t *testing.T) {
+	for name, end := range map[string]func(f *fixture, session string){
+		"closed": func(f *fixture, session string) {
+			f.request("DELETE /sessions/"+session, f.token("root", asAdmin)).do().is(http.StatusNoContent)
+		},
+		"drained": func(f *fixture, _ string) { f.end(proto.ErrShuttingDown.New()) },
+	} {
+		t.Run(name, func(t *testing.T) { endUnread(t, end) })
+	}
+}
+
+func endUnread(t *testing.T, end func(f *fixture, session string)) {
 	f := start(t, nil)
 	ada := f.token("ada")
 	conn, err := net.Dial("tcp", strings.TrimPrefix(f.root, "http://"))
@@ -118,23 +130,23 @@ func TestAClosedStreamEnds(t *testing.T) {
 	for range 300 { // 18 MB: more than sockets and the outbox take
 		f.publish("lobby", ada, content)
 	}
-	f.request("DELETE /sessions/"+sessions[0].(map[string]any)["sessionId"].(string), root).do().is(http.StatusNoContent)
+	end(f, sessions[0].(map[string]any)["sessionId"].(string))
 	f.awaitNoSessions()
 }
 
-// awaitNoSessions waits until no session is left, and no stream.
+// awaitNoSessions waits until no session is left, and so no stream.
 func (f *fixture) awaitNoSessions() {
-	t := f.t
-	t.Helper()
-	root := f.token("root", asAdmin)
+	f.t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; {
-		a := f.request("GET /server/stats", root).do().is(http.StatusOK)
-		b := f.request("GET /sessions", root).do().is(http.StatusOK)
-		if get[float64](a, "streams") == 0 && len(get[[]any](b, "sessions")) == 0 {
+		left, _, err := f.manager.List(session.Filter{}, "", 0)
+		switch {
+		case err != nil:
+			f.t.Fatal(err)
+		case len(left) == 0:
 			return
+		case time.Now().After(deadline):
+			f.t.Fatalf("after 30 s there are %+v", left)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("after 30 s there are %s and %s", a.text, b.text)
-		}
+		runtime.Gosched()
 	}
 }
