@@ -34,7 +34,7 @@ func (s *RoomSettings) check(limits *proto.Limits) *proto.Error {
 
 func (s *RoomSettings) apply(next *Settings) {
 	if s.Host != nil {
-		next.Host = *s.Host
+		next.appoint(*s.Host)
 	}
 	if s.MaxUsers != nil {
 		next.MaxUsers = *s.MaxUsers

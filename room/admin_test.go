@@ -201,7 +201,11 @@ func TestModerationNeedsNoConnection(t *testing.T) {
 		if !slices.Equal(room.Banned, []string{"bob"}) || !slices.Equal(room.Muted, []string{"bob"}) {
 			t.Fatalf("%+v", room)
 		}
-		wantCode(t, "handing over", h.moderate(ann, "r", proto.HostHandOver, "eve"), "")
+		wantCode(t, "handing over to who is banned", h.moderate(ann, "r", proto.HostHandOver, "bob"), "")
+		if room, _ := h.info("r"); room.Host != "bob" || len(room.Banned) > 0 || len(room.Muted) > 0 {
+			t.Fatalf("%+v", room)
+		}
+		wantCode(t, "handing over", h.moderate(manager, "r", proto.HostHandOver, "eve"), "")
 		wantCode(t, "after handing over", h.moderate(ann, "r", proto.HostClose, ""), "not_host")
 	})
 }

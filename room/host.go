@@ -188,7 +188,7 @@ func (s *Settings) apply(room string, req HostRequest) *proto.Error {
 	case proto.HostUnmute:
 		s.Muted = without(s.Muted, req.User)
 	case proto.HostHandOver:
-		s.Host = req.User
+		s.appoint(req.User)
 	case proto.HostClose:
 		s.Closed = true
 	case proto.HostReopen:
@@ -260,6 +260,13 @@ func (r *Room) expelUser(user string, code *proto.Code) {
 			r.expel(r.members[i], code)
 		}
 	}
+}
+
+// appoint makes a user the host. Bans and mutes are the host's to say, and do not
+// hold for the host.
+func (s *Settings) appoint(user string) {
+	s.Host = user
+	s.Banned, s.Muted = without(s.Banned, user), without(s.Muted, user)
 }
 
 // with returns the list with the user in it; lists are never changed in place.

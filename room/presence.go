@@ -109,7 +109,7 @@ func (r *Room) succeed(now *Settings) {
 		return // the next one to come finds the old host
 	}
 	next := now.edited(r.hub.now())
-	next.Host = heir
+	next.appoint(heir)
 	r.change(next)
 	r.unsaved.Store(true) // the next message, or setting, stores it
 }
