@@ -164,9 +164,9 @@ func TestUsers(t *testing.T) {
 
 	f.request("PUT /users/eve/password", admin).json(`{"password":"battery staple"}`).do().is(http.StatusNoContent)
 	eve, _ = f.login("eve", "battery staple")
-	a = f.request("GET /users/eve/sessions", admin).do().is(http.StatusOK)
+	a = f.request("GET /users/EVE/sessions", admin).do().is(http.StatusOK)
 	id := get[[]any](a, "sessions")[0].(map[string]any)["id"].(string)
-	f.request("DELETE /users/eve/sessions/"+id, admin).do().is(http.StatusNoContent)
+	f.request("DELETE /users/Eve/sessions/"+id, admin).do().is(http.StatusNoContent)
 	f.request("GET /me", eve).do().refused(proto.ErrRevoked)
 
 	eve, _ = f.login("eve", "battery staple")

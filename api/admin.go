@@ -176,9 +176,20 @@ func (c *call) revokeUser() *proto.Error {
 	})
 }
 
-func (c *call) listUserLogins() *proto.Error { return c.listLogins(c.named()) }
+func (c *call) listUserLogins() *proto.Error { return c.listLogins(c.owner()) }
 
-func (c *call) revokeUserLogin() *proto.Error { return c.revokeLogin(c.named()) }
+func (c *call) revokeUserLogin() *proto.Error { return c.revokeLogin(c.owner()) }
+
+// owner is the user whose login sessions the path asks for: the account that its
+// spelling names, as everywhere below /users, and else to the letter.
+func (c *call) owner() string {
+	if accounts, err := c.accounts(); err == nil {
+		if account, err := accounts.User(c.r.Context(), c.named()); err == nil {
+			return account.Name
+		}
+	}
+	return c.named()
+}
 
 // revokeToken revokes one token: by its id for administrators, by itself for
 // its own user, too.
