@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -32,28 +31,28 @@ const (
 	minRings    = 1 << 20
 )
 
-// serve builds a server and runs it until ctx ends, which drains, or until the
-// log fails, which is an error.
-func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+// serve builds a server and runs it until it is asked to stop, which drains, or
+// until the log fails, which is an error.
+func serve(stop *stopSignals, cfg *config.Config, log *slog.Logger) error {
 	descriptors, err := netio.RaiseDescriptorLimit()
 	if err != nil {
 		return err
 	}
 	scheduleProcessors(cfg)
-	n, err := newNode(cfg, log)
+	n, err := newNode(cfg, log, stop)
 	if err != nil {
 		return err
 	}
 	go func() { n.ended <- n.server.Serve() }()
 	announce(os.Stdout, cfg, n.server.Addrs(), n.identity.ownSecret)
-	log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.Any("addresses", addresses(n.server.Addrs())),
+	log.LogAttrs(stop.ctx, slog.LevelInfo, "serving", slog.Any("addresses", addresses(n.server.Addrs())),
 		slog.Int("descriptors", descriptors), slog.Int("max_connections", n.server.MaxConnections()))
-	return n.run(ctx)
+	return n.run()
 }
 
 // newNode wires the packages of a server that does not serve yet.
-func newNode(cfg *config.Config, log *slog.Logger) (n *node, err error) {
-	n = &node{cfg: cfg, log: log, failed: make(chan error, 1), ended: make(chan error, 1), asked: make(chan struct{}, 1)}
+func newNode(cfg *config.Config, log *slog.Logger, stop *stopSignals) (n *node, err error) {
+	n = &node{cfg: cfg, log: log, stop: stop, failed: make(chan error, 1), ended: make(chan error, 1), asked: make(chan struct{}, 1)}
 	set := metrics.NewSet()
 	defer func() {
 		if err != nil {
