@@ -64,6 +64,7 @@ type Conn struct {
 	muted   bool         // only the peer's close frame matters any more
 	naked   bool         // the PROXY header has not come yet
 	trusted bool         // client is a trusted proxy: X-Forwarded-For counts
+	turn    turn         // how its handshake stands with core.admission
 	full    bool         // accepted past the server's bound, to be answered 503
 	inHeld  int          // bytes of in that are accounted for
 

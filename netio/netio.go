@@ -15,7 +15,7 @@
 // limits. What all of them hold together is bounded by Options.MemoryBudget.
 //
 // Locks, in the order in which they may be taken: a listener's, the gate's, a
-// connection's, then, each by itself, a loop's tasks, the slots, a shard of the
+// connection's, then, each by itself, a loop's tasks, the admission, the slots, a shard of the
 // shared frames, the streaming requests. None but a connection's is held across a system call that
 // moves data, and no handler is called under any of them.
 package netio

@@ -73,6 +73,11 @@ type Options struct {
 	// kernel doubles; 0 is 16 KiB. It bounds what a client that does not
 	// read costs in the kernel.
 	SendBuffer int
+	// Admission is the budget of handshakes. Past it they wait up to 5 s for
+	// their turn, and those that would have to wait longer are answered 503
+	// with a Retry-After that spreads them over the budget to come. The zero
+	// value is no bound.
+	Admission proto.Rate
 	// MemoryBudget bounds the bytes of outboxes and partial frames of all
 	// connections. Past it new connections are answered 503 and those that
 	// hold most are ended. 0 is no bound.

@@ -249,6 +249,7 @@ func (c *Conn) end() {
 		}
 		c.received(c.loop.buf[:n])
 	}
+	c.leaveQueue()
 	c.mu.Lock()
 	c.dieLocked(CauseCut)
 	c.discardOutLocked()

@@ -48,6 +48,7 @@ func Listen(o Options) (*Server, error) {
 		return nil, errors.Join(err, s.release())
 	}
 	s.work.Go(func() { s.sweeper.run(s.stopSweep) })
+	s.work.Go(func() { s.core.admission.run(s.stopSweep) })
 	s.work.Go(s.web.serve)
 	o.Metrics.RegisterMetricsWriter(s.writeMetrics)
 	return s, nil
@@ -63,6 +64,7 @@ func newServer(o *Options) *Server {
 		sendBuffer: o.SendBuffer,
 		proxies:    newProxies(o.TrustedProxies),
 		proxied:    o.ProxyProtocol,
+		admission:  newAdmission(o.Admission, time.Now()),
 		logger:     o.Logger,
 	}
 	co.clock.tick, co.clock.start = tick, time.Now()
@@ -169,6 +171,9 @@ func (s *Server) refuse() {
 			if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 				s.core.logger.Warn("the socket's file could not be removed", slog.Any("error", err))
 			}
+		}
+		for _, c := range s.core.admission.all() {
+			c.loop.post(c, taskAdmit) // it will find the server refusing
 		}
 	})
 }

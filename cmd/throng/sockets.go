@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"strings"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -28,7 +29,8 @@ func listen(cfg *config.Config, log *slog.Logger, set *metrics.Set, sessions *se
 		TrustedProxies: trustedProxies(cfg), ProxyProtocol: cfg.Net.ProxyProtocol,
 		UpgradePath: h.upgrades, Streams: isStream, Origins: cfg.Origins, Limits: cfg.Limits,
 		PingInterval: cfg.PingInterval, SendBuffer: cfg.Net.SendBuffer,
-		Logger: log, Metrics: set, MemoryBudget: int64(cfg.Memory()),
+		Admission: cfg.Net.Handshakes(runtime.NumCPU()),
+		Logger:    log, Metrics: set, MemoryBudget: int64(cfg.Memory()),
 	})
 }
 
