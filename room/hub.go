@@ -61,6 +61,7 @@ type Hub struct {
 	meters     *meters
 
 	rings    ringBudget
+	replays  replays
 	keys     atomic.Int64 // idempotency keys in all rooms
 	kept     atomic.Int64 // bytes of messages that wait, see Room.keep
 	vacant   atomic.Int64 // rooms in memory without users
@@ -115,6 +116,7 @@ func NewHub(o Options) *Hub {
 		h.namespaces[o.Namespaces[i].Name] = &o.Namespaces[i]
 	}
 	h.rings.max = o.RingBytes
+	h.replays.now = o.Now
 	h.people = newPeople(h.seed)
 	h.watched = make(map[*Room]struct{})
 	for i := range h.shards {
@@ -263,6 +265,7 @@ func (h *Hub) sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			h.replays.expire()
 			rooms = h.tickWatched(rooms)
 			if h.linger() == 0 || h.rings.scarce() {
 				rooms = h.restIdle(rooms)
@@ -334,6 +337,8 @@ type meters struct {
 	dropped    *metrics.Counter
 	gaps       *metrics.Counter
 	replayed   *metrics.Counter
+	chunks     *metrics.Counter
+	shared     *metrics.Counter
 	recovered  *metrics.Counter
 	unrecov    *metrics.Counter
 	members    *metrics.Counter
@@ -346,6 +351,7 @@ func newMeters(set *metrics.Set, h *Hub) *meters {
 	set.NewGauge("throng_rooms", func() float64 { return float64(h.Rooms()) })
 	set.NewGauge("throng_keys", func() float64 { return float64(h.keys.Load()) })
 	set.NewGauge("throng_ring_bytes", func() float64 { return float64(h.rings.used.Load()) })
+	set.NewGauge("throng_replay_bytes", func() float64 { return float64(h.replays.held()) })
 	return &meters{
 		published:  set.NewCounter("throng_messages_published_total"),
 		refused:    set.NewCounter("throng_messages_refused_total"),
@@ -359,6 +365,8 @@ func newMeters(set *metrics.Set, h *Hub) *meters {
 		dropped:    set.NewCounter(`throng_room_drops_total{reason="transient"}`),
 		gaps:       set.NewCounter("throng_gaps_total"),
 		replayed:   set.NewCounter("throng_messages_replayed_total"),
+		chunks:     set.NewCounter(`throng_replay_chunks_total{shared="false"}`),
+		shared:     set.NewCounter(`throng_replay_chunks_total{shared="true"}`),
 		recovered:  set.NewCounter(`throng_joins_total{recovered="true"}`),
 		unrecov:    set.NewCounter(`throng_joins_total{recovered="false"}`),
 		members:    set.NewCounter("throng_members"),
