@@ -271,6 +271,6 @@ func (c *Conn) accountOutLocked() {
 	}
 	if d := own - c.outOwn; d != 0 {
 		c.outOwn += d
-		c.core.memory.outbox(int64(d))
+		c.core.memory.outboxes.Add(int64(d))
 	}
 }

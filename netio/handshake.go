@@ -154,7 +154,7 @@ func (c *Conn) handshake(b []byte, size int) {
 	case err != nil:
 	case c.core.refusing.Load():
 		err = proto.ErrShuttingDown.After(jitter(retrySoon))
-	case c.full || c.core.memory.exceeded() > 0:
+	case c.full || c.core.memory.full():
 		err = proto.ErrUnavailable.After(jitter(retrySoon))
 	default:
 		err = c.accept(h, r, key)

@@ -35,7 +35,6 @@ type coreStats struct {
 	refused      atomic.Uint64 // connections closed at once because there are too many
 	handOvers    atomic.Uint64
 	adopted      atomic.Uint64
-	shed         atomic.Uint64
 }
 
 // handshake counts one handshake by its result.
@@ -103,9 +102,6 @@ func (s *Server) writeMetrics(w io.Writer) {
 	metrics.WriteGaugeUint64(w, "throng_admission_waiting", uint64(waiting))
 	metrics.WriteCounterUint64(w, "throng_admission_queued_total", queued)
 	metrics.WriteCounterUint64(w, "throng_admission_refused_total", refused)
-	metrics.WriteCounterUint64(w, "throng_shed_total", st.shed.Load())
 	metrics.WriteGaugeFloat64(w, "throng_connections", float64(st.opened.Load()))
 	metrics.WriteGaugeFloat64(w, "throng_sockets", float64(s.core.live.count()))
-	metrics.WriteGaugeFloat64(w, "throng_outbox_bytes", float64(s.core.memory.outboxes.Load()))
-	metrics.WriteGaugeFloat64(w, "throng_partial_bytes", float64(s.core.memory.partials.Load()))
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 	"golang.org/x/sys/unix"
 
+	"github.com/thronghq/throng/internal/budget"
 	"github.com/thronghq/throng/proto"
 )
 
@@ -78,10 +79,10 @@ type Options struct {
 	// with a Retry-After that spreads them over the budget to come. The zero
 	// value is no bound.
 	Admission proto.Rate
-	// MemoryBudget bounds the bytes of outboxes and partial frames of all
-	// connections. Past it new connections are answered 503 and those that
-	// hold most are ended. 0 is no bound.
-	MemoryBudget int64
+	// Memory is the budget that outboxes and partial frames are counted in.
+	// While it is full, new connections are answered 503; those that hold most
+	// are offered to it to be ended. nil is one without a bound.
+	Memory Memory
 
 	// Logger is told of what an operator should know; nil is silence.
 	Logger *slog.Logger
@@ -131,6 +132,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Metrics == nil {
 		o.Metrics = metrics.NewSet()
+	}
+	if o.Memory == nil {
+		o.Memory = budget.New(0, o.Metrics)
 	}
 	if o.newPoller == nil {
 		o.newPoller = newNetpoll
@@ -183,9 +187,6 @@ func (o *Options) validate() error {
 		if v.value <= 0 {
 			add("%s is %d; it must be above 0", v.name, v.value)
 		}
-	}
-	if o.MemoryBudget < 0 {
-		add("MemoryBudget is %d; it is a number of bytes, or 0 for no bound", o.MemoryBudget)
 	}
 	if o.Limits.HandshakeBytes > readBufferSize {
 		add("Limits.HandshakeBytes is %d; it may be %d at the most", o.Limits.HandshakeBytes, readBufferSize)

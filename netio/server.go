@@ -69,7 +69,8 @@ func newServer(o *Options) *Server {
 	}
 	co.clock.tick, co.clock.start = tick, time.Now()
 	co.clock.advance()
-	co.memory.budget, co.memory.over = o.MemoryBudget, make(chan struct{}, 1)
+	co.memory = newMemory(o.Memory)
+	o.Memory.Watch(co.slots.holders)
 	co.stats.set = o.Metrics
 	co.live.init()
 	s := &Server{

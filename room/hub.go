@@ -43,6 +43,7 @@ type Options struct {
 	Metrics    *metrics.Set     // nil registers nowhere
 	Workers    int              // that fan out; 0 means one per processor
 	RingBytes  int64            // bounds the recent messages that all rooms keep in memory; 0 means 256 MiB
+	Replays    Account          // counts what is kept of what was replayed; nil for none
 	Observer   Observer         // nil for none
 	Now        func() time.Time // nil means time.Now
 }
@@ -116,7 +117,10 @@ func NewHub(o Options) *Hub {
 		h.namespaces[o.Namespaces[i].Name] = &o.Namespaces[i]
 	}
 	h.rings.max = o.RingBytes
-	h.replays.now = o.Now
+	h.replays.now, h.replays.account = o.Now, o.Replays
+	if o.Replays == nil {
+		h.replays.account = uncounted{}
+	}
 	h.people = newPeople(h.seed)
 	h.watched = make(map[*Room]struct{})
 	for i := range h.shards {
@@ -351,7 +355,6 @@ func newMeters(set *metrics.Set, h *Hub) *meters {
 	set.NewGauge("throng_rooms", func() float64 { return float64(h.Rooms()) })
 	set.NewGauge("throng_keys", func() float64 { return float64(h.keys.Load()) })
 	set.NewGauge("throng_ring_bytes", func() float64 { return float64(h.rings.used.Load()) })
-	set.NewGauge("throng_replay_bytes", func() float64 { return float64(h.replays.held()) })
 	return &meters{
 		published:  set.NewCounter("throng_messages_published_total"),
 		refused:    set.NewCounter("throng_messages_refused_total"),

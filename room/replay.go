@@ -29,7 +29,9 @@ const (
 // (the room's rewrites). What retention has removed since may be read for
 // replayLinger longer.
 type replays struct {
-	now func() time.Time // static
+	// Static.
+	now     func() time.Time
+	account Account
 
 	mu     sync.Mutex
 	chunks map[replayKey]*sharedChunk
@@ -90,7 +92,7 @@ func (p *replays) keep(s *sharedChunk, rewrites uint64) {
 	}
 	p.chunks[s.key] = s
 	p.order = append(p.order, s)
-	p.bytes += cap(s.frames)
+	p.count(cap(s.frames))
 	for p.bytes > replayBytes || len(p.order) > replayChunks {
 		p.dropLocked()
 	}
@@ -115,10 +117,16 @@ func (p *replays) dropLocked() {
 	if p.order = p.order[1:]; len(p.order) == 0 {
 		p.order = nil
 	}
-	p.bytes -= cap(s.frames)
+	p.count(-cap(s.frames))
 	if p.chunks[s.key] == s {
 		delete(p.chunks, s.key)
 	}
+}
+
+// count notes that so many bytes more are kept, or fewer.
+func (p *replays) count(n int) {
+	p.bytes += n
+	p.account.Add(int64(n))
 }
 
 // rewritten takes the chunks of a room away, whose log has changed.
@@ -130,19 +138,12 @@ func (p *replays) rewritten(r *Room) {
 		if s.key.room != r {
 			return false
 		}
-		p.bytes -= cap(s.frames)
+		p.count(-cap(s.frames))
 		if p.chunks[s.key] == s {
 			delete(p.chunks, s.key)
 		}
 		return true
 	})
-}
-
-// held returns the bytes of frames that are kept.
-func (p *replays) held() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.bytes
 }
 
 // fill makes the cursor's next chunk, of what there is up to head: one that
@@ -182,3 +183,9 @@ func (c *cursor) fill(k *chunk, head uint64) {
 		}, rewrites)
 	}
 }
+
+// uncounted is the Account of a hub that has none.
+type uncounted struct{}
+
+// Add implements Account.
+func (uncounted) Add(int64) {}

@@ -65,7 +65,7 @@ func TestASharedChunkIsNotOlderThanTheLog(t *testing.T) {
 		if got := offsets(resume("before"), "message"); !slices.Equal(got, span(1, total)) {
 			t.Fatalf("%d messages before", len(got))
 		}
-		if h.hub.replays.held() == 0 {
+		if h.hub.replays.bytes == 0 {
 			t.Fatal("nothing is shared")
 		}
 		wantCode(t, "deleting", h.deleteMessage(ann, room, 7), "")
@@ -84,7 +84,7 @@ func TestASharedChunkIsNotOlderThanTheLog(t *testing.T) {
 		}
 		time.Sleep(replayLinger + 2*tickEvery)
 		synctest.Wait()
-		if n := h.hub.replays.held(); n != 0 {
+		if n := h.hub.replays.bytes; n != 0 {
 			t.Errorf("%d bytes are kept after %v", n, replayLinger)
 		}
 	})
@@ -94,7 +94,7 @@ func TestASharedChunkIsNotOlderThanTheLog(t *testing.T) {
 // may be delivered, and nobody else gets it.
 func TestAChunkReadDuringADeletionIsNotKept(t *testing.T) {
 	now := time.Unix(1, 0)
-	p := &replays{now: func() time.Time { return now }}
+	p := &replays{now: func() time.Time { return now }, account: uncounted{}}
 	r, other := new(Room), new(Room)
 	chunk := func(r *Room, next uint64, size int) *sharedChunk {
 		return &sharedChunk{key: replayKey{room: r, next: next}, frames: make([]byte, size), at: startAt{next: next + 10}, full: true}
@@ -143,7 +143,7 @@ func BenchmarkReplay(b *testing.B) {
 		b.Run(fmt.Sprintf("shared=%v", shared), func(b *testing.B) {
 			const total = 1000
 			h := &Hub{limits: proto.DefaultLimits(), now: nowForTest}
-			h.replays.now = nowForTest
+			h.replays.now, h.replays.account = nowForTest, uncounted{}
 			h.meters = newMeters(nil, h)
 			ns := proto.NewNamespace("default")
 			r := newRoom(h, "r", &ns)

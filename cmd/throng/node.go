@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/thronghq/throng/api"
+	"github.com/thronghq/throng/internal/budget"
 	"github.com/thronghq/throng/internal/config"
 	"github.com/thronghq/throng/internal/systemd"
 	"github.com/thronghq/throng/netio"
@@ -37,6 +38,12 @@ type node struct {
 	hub      *room.Hub
 	server   *netio.Server
 	admin    *adminServer
+
+	// memory governs what clients make the server hold, until governed is
+	// closed.
+	memory    *budget.Budget
+	governed  chan struct{}
+	governing sync.WaitGroup
 
 	failed   chan error    // the log's end, once
 	asked    chan struct{} // a drain was asked for
@@ -132,6 +139,8 @@ func (n *node) close(err error) error {
 			err = closeErr
 		}
 	}
+	close(n.governed)
+	n.governing.Wait()
 	if n.admin != nil {
 		n.admin.close()
 	}

@@ -22,7 +22,7 @@ const (
 	echoPath   = "/echo"
 )
 
-func listen(cfg *config.Config, log *slog.Logger, set *metrics.Set, sessions *session.Manager, web http.Handler) (*netio.Server, error) {
+func listen(cfg *config.Config, log *slog.Logger, set *metrics.Set, memory netio.Memory, sessions *session.Manager, web http.Handler) (*netio.Server, error) {
 	h := sockets{sessions: sessions, limits: &cfg.Limits, echo: cfg.Echo.Enabled}
 	return netio.Listen(netio.Options{
 		Listen: cfg.Listen, Listeners: cfg.Net.Listeners, Pollers: cfg.Net.Pollers, Handler: h, HTTP: web,
@@ -30,7 +30,7 @@ func listen(cfg *config.Config, log *slog.Logger, set *metrics.Set, sessions *se
 		UpgradePath: h.upgrades, Streams: isStream, Origins: cfg.Origins, Limits: cfg.Limits,
 		PingInterval: cfg.PingInterval, SendBuffer: cfg.Net.SendBuffer,
 		Admission: cfg.Net.Handshakes(runtime.NumCPU()),
-		Logger:    log, Metrics: set, MemoryBudget: int64(cfg.Memory()),
+		Logger:    log, Metrics: set, Memory: memory,
 	})
 }
 
