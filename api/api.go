@@ -18,6 +18,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/go-json-experiment/json"
 
+	"github.com/thronghq/throng/internal/budget"
 	"github.com/thronghq/throng/proto"
 )
 
@@ -52,6 +53,7 @@ type Options struct {
 	BodyBytes   int64            // of a request; 0 means DefaultBodyBytes
 	StreamBytes int64            // that may wait for the readers of all streams together; 0 for no bound
 	Timeout     time.Duration    // of a request that does not stream; 0 means DefaultTimeout
+	Memory      Memory           // counts what streams hold; nil: no bound
 	Now         func() time.Time // nil: time.Now
 	Logger      *slog.Logger     // nil: none
 }
@@ -70,6 +72,9 @@ func (o Options) withDefaults() Options {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Memory == nil {
+		o.Memory = budget.New(0, nil)
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -84,6 +89,8 @@ type API struct {
 	origins      origins
 	crossOrigins *http.CrossOriginProtection
 	meters       *meters
+	boxes        streamBoxes
+	streamed     *budget.Kind // what they hold
 }
 
 func newAPI(o Options) *API {
@@ -91,6 +98,8 @@ func newAPI(o Options) *API {
 		Options: o, codec: proto.NewJSON(o.Limits), origins: newOrigins(o.Origins),
 		crossOrigins: http.NewCrossOriginProtection(), meters: newMeters(o.Metrics),
 	}
+	a.streamed = o.Memory.Kind("streams")
+	o.Memory.Watch(a.boxes.holders)
 	a.mux = newMux(a, Routes())
 	return a
 }

@@ -53,6 +53,7 @@ func (c *call) events() *proto.Error {
 		return nil
 	}
 	box := c.api.newStreamBox(http.NewResponseController(c.w).SetWriteDeadline)
+	c.api.boxes.add(box)
 	s := c.api.Sessions.OpenStream(c.caller(), box)
 	c.api.meters.streams.Add(1)
 	st := &stream{call: c, box: box, session: s, since: since, reason: "gone"}
@@ -61,6 +62,8 @@ func (c *call) events() *proto.Error {
 		stop()
 		c.api.meters.streams.Add(-1)
 		s.Closed(st.reason)
+		c.api.boxes.remove(box)
+		box.release()
 	}()
 	if err := s.Subscribe(p.name, since); err != nil {
 		return err
@@ -137,7 +140,12 @@ func (st *stream) run() *proto.Error {
 		if !begun && closed {
 			return proto.ErrUnavailable.New()
 		}
-		if !st.write(frames) {
+		written := st.write(frames)
+		if st.box.isShed() {
+			st.reason = proto.ErrSlowConsumer.Name
+			return nil
+		}
+		if !written {
 			return nil
 		}
 		if st.over || closed {

@@ -2,9 +2,11 @@ package api
 
 import (
 	"maps"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/thronghq/throng/proto"
 	"github.com/thronghq/throng/session"
@@ -120,13 +122,21 @@ func (c *call) serve(r *http.Request, pattern string, found methods) {
 	}
 }
 
-// carryOut asks in turn whether the server takes requests, who asks, how often,
+// retrySoon is for how long clients are asked to stay away while memory has run
+// out; up to as much again spreads them.
+const retrySoon = 5 * time.Second
+
+// carryOut asks in turn whether the server takes requests, administrators' aside
+// whether it has memory for them, who asks, how often,
 // and what for, and then lets the route's handler answer.
 func (c *call) carryOut() *proto.Error {
 	if c.route.Access != Anyone || c.route.Method != http.MethodGet {
 		if err := c.api.Ready(); err != nil && err.Code == proto.ErrShuttingDown {
 			return err
 		}
+	}
+	if c.route.Access != Admin && c.api.Memory.Full() {
+		return proto.ErrOverloaded.After(retrySoon + rand.N(retrySoon))
 	}
 	if err := c.authenticate(); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/thronghq/throng/auth"
+	"github.com/thronghq/throng/internal/budget"
 	"github.com/thronghq/throng/proto"
 	"github.com/thronghq/throng/room"
 	"github.com/thronghq/throng/session"
@@ -12,6 +13,17 @@ import (
 
 // The interfaces of what the API asks of its neighbours. All are safe for
 // concurrent use.
+
+// Memory is the budget that all parts of the server share. *budget.Budget is one.
+type Memory interface {
+	// Kind returns the account of what is held for one purpose.
+	Kind(name string) *budget.Kind
+	// Watch takes a function that lists those who can be ended for what they
+	// hold.
+	Watch(list func(dst []budget.Holder) []budget.Holder)
+	// Full reports that no request should be begun.
+	Full() bool
+}
 
 // Verifier says whom a token or an API key names. *auth.Verifier is one.
 type Verifier interface {

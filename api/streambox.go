@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"sync"
 	"time"
+	"unsafe"
 
+	"github.com/thronghq/throng/internal/budget"
 	"github.com/thronghq/throng/proto"
 )
 
@@ -13,6 +15,9 @@ import (
 // serves the request takes them out. It is bounded as a WebSocket's outbox is:
 // when room frames fill it, it refuses more until all that waits was written. All
 // boxes together are bounded, too: the more streams there are, the less one holds.
+//
+// What it holds is counted in the server's memory until it is written, and it can
+// be ended for that.
 type streamBox struct {
 	// Static.
 	wake     chan struct{}  // one more look is worth it
@@ -20,20 +25,27 @@ type streamBox struct {
 	limits   *proto.Limits
 	bound    func() int            // of delivered bytes, right now; one delivery always fits
 	writeBy  func(time.Time) error // ends a write at that time, also one that is under way
+	memory   *budget.Kind
 
 	mu        sync.Mutex
 	frames    [][]byte // in order; delivered ones are shared and never changed
+	taken     [][]byte // those that are being written
 	delivered int      // bytes of them
 	replied   int      // bytes of the others
 	refused   bool     // Session.Drained is still to come
 	closed    bool     // nothing is taken in any more
 	ending    bool     // the client has its last moment to read what waits
+	shed      bool     // ended for what it held
+	over      bool     // the request has ended
 }
+
+// boxSlot is what a frame takes in a box beside its bytes.
+const boxSlot = int(unsafe.Sizeof([]byte(nil)))
 
 func (a *API) newStreamBox(writeBy func(time.Time) error) *streamBox {
 	return &streamBox{
 		wake: make(chan struct{}, 1), deadline: make(chan time.Time, 1),
-		limits: a.Limits, bound: a.streamBound, writeBy: writeBy,
+		limits: a.Limits, bound: a.streamBound, writeBy: writeBy, memory: a.streamed,
 	}
 }
 
@@ -54,7 +66,7 @@ func (b *streamBox) Reply(frame []byte) {
 	if b.closed {
 		return
 	}
-	b.frames = append(b.frames, bytes.Clone(frame))
+	b.putLocked(bytes.Clone(frame))
 	if b.replied += len(frame); b.replied > b.limits.Replies {
 		b.closeLocked()
 	}
@@ -74,7 +86,7 @@ func (b *streamBox) Deliver(frames []byte) bool {
 		b.refused = true
 		return false
 	}
-	b.frames = append(b.frames, frames)
+	b.putLocked(frames)
 	b.delivered += len(frames)
 	b.wakeUp()
 	return true
@@ -138,11 +150,28 @@ func (b *streamBox) wakeUp() {
 	}
 }
 
-// take returns the frames that wait, and whether those are the last ones.
+// putLocked takes a frame in and counts it.
+func (b *streamBox) putLocked(frame []byte) {
+	b.frames = append(b.frames, frame)
+	b.memory.Hold(frame)
+	b.memory.Add(int64(boxSlot))
+}
+
+// forgetLocked counts frames no longer.
+func (b *streamBox) forgetLocked(frames [][]byte) {
+	for _, f := range frames {
+		b.memory.Drop(f)
+	}
+	b.memory.Add(-int64(boxSlot * len(frames)))
+}
+
+// take returns the frames that wait, and whether those are the last ones. They
+// are the taker's until drained.
 func (b *streamBox) take() (frames [][]byte, closed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	frames, b.frames = b.frames, nil
+	b.taken = append(b.taken, frames...)
 	return frames, b.closed
 }
 
@@ -151,10 +180,85 @@ func (b *streamBox) take() (frames [][]byte, closed bool) {
 func (b *streamBox) drained() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.forgetLocked(b.taken)
+	b.taken = nil
 	if len(b.frames) > 0 {
 		return false // the next look writes them
 	}
 	told := b.refused
 	b.delivered, b.replied, b.refused = 0, 0, false
 	return told
+}
+
+// release gives everything back when the request has ended.
+func (b *streamBox) release() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed, b.ending, b.over = true, true, true
+	b.forgetLocked(b.taken)
+	b.forgetLocked(b.frames)
+	b.taken, b.frames = nil, nil
+}
+
+// Held implements budget.Holder.
+func (b *streamBox) Held() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.over || b.shed {
+		return 0
+	}
+	return int64(b.delivered + b.replied + boxSlot*(len(b.frames)+len(b.taken)))
+}
+
+// Shed implements budget.Holder: the stream ends where it is.
+func (b *streamBox) Shed() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.over {
+		return
+	}
+	b.closed, b.ending, b.shed = true, true, true
+	b.forgetLocked(b.frames)
+	b.frames = nil
+	_ = b.writeBy(time.Unix(1, 0)) // a writer without deadlines is a test's
+	b.wakeUp()
+}
+
+// isShed reports that the stream was ended for what it held.
+func (b *streamBox) isShed() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.shed
+}
+
+// streamBoxes are the streams that are open. The zero value is ready; it is safe
+// for concurrent use.
+type streamBoxes struct {
+	mu   sync.Mutex
+	open map[*streamBox]struct{}
+}
+
+func (s *streamBoxes) add(b *streamBox) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil {
+		s.open = make(map[*streamBox]struct{})
+	}
+	s.open[b] = struct{}{}
+}
+
+func (s *streamBoxes) remove(b *streamBox) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, b)
+}
+
+// holders lists the streams.
+func (s *streamBoxes) holders(dst []budget.Holder) []budget.Holder {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for b := range s.open {
+		dst = append(dst, b)
+	}
+	return dst
 }

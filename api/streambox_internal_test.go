@@ -6,6 +6,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"github.com/thronghq/throng/internal/budget"
 	"github.com/thronghq/throng/proto"
 )
 
@@ -15,7 +16,7 @@ func TestStreamsShareTheirMemory(t *testing.T) {
 	t.Parallel()
 	limits := proto.DefaultLimits()
 	limits.Outbox = 1000
-	a := &API{Options: Options{Limits: &limits, StreamBytes: 4000}, meters: newMeters(metrics.NewSet())}
+	a := &API{Options: Options{Limits: &limits, StreamBytes: 4000}, meters: newMeters(metrics.NewSet()), streamed: budget.New(0, nil).Kind("streams")}
 	frames := make([]byte, 300)
 	for _, c := range []struct{ streams, taken int }{{1, 3}, {4, 3}, {5, 2}, {10, 1}, {1000, 1}} {
 		a.meters.streams.Store(int64(c.streams))

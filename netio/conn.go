@@ -64,6 +64,7 @@ type Conn struct {
 	muted   bool         // only the peer's close frame matters any more
 	naked   bool         // the PROXY header has not come yet
 	trusted bool         // client is a trusted proxy: X-Forwarded-For counts
+	turn    turn         // how its handshake stands with core.admission
 	full    bool         // accepted past the server's bound, to be answered 503
 	inHeld  int          // bytes of in that are accounted for
 
@@ -270,6 +271,6 @@ func (c *Conn) accountOutLocked() {
 	}
 	if d := own - c.outOwn; d != 0 {
 		c.outOwn += d
-		c.core.memory.outbox(int64(d))
+		c.core.memory.outboxes.Add(int64(d))
 	}
 }

@@ -17,9 +17,6 @@ import (
 	"github.com/thronghq/throng/proto"
 )
 
-// retryAfter is what an overloaded server asks for, give or take.
-const retryAfter = 5 * time.Second
-
 // newConn makes a connection of an accepted or adopted socket, which it owns
 // from then on. trusted says whether the address is a proxy's. Nothing happens
 // before start.
@@ -72,6 +69,14 @@ func (c *Conn) readHead(b []byte) {
 			return
 		}
 		scanned = 0
+	}
+	if c.turn == turnWaiting {
+		// A client has nothing to say before it is answered (RFC 6455,
+		// section 4.1); what little it does say is kept.
+		if len(b) > c.core.limits.HandshakeBytes {
+			c.refuse(proto.ErrHandshakeLarge.New())
+		}
+		return
 	}
 	size := findHead(b, scanned)
 	if size == 0 && len(b) <= c.core.limits.HandshakeBytes {
@@ -148,14 +153,18 @@ func (c *Conn) handshake(b []byte, size int) {
 	switch {
 	case err != nil:
 	case c.core.refusing.Load():
-		err = proto.ErrShuttingDown.After(retryAfter)
-	case c.full || c.core.memory.exceeded() > 0:
-		err = proto.ErrUnavailable.After(retryAfter)
+		err = proto.ErrShuttingDown.After(jitter(retrySoon))
+	case c.full || c.core.memory.full():
+		err = proto.ErrUnavailable.After(jitter(retrySoon))
 	default:
 		err = c.accept(h, r, key)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		c.refuse(err)
+		return
+	case c.turn == turnWaiting:
+		c.waitAdmission(b)
 		return
 	}
 	if rest := b[size:]; len(rest) > 0 && c.currentPhase() == phaseOpen {
@@ -172,13 +181,23 @@ func longestLine(b []byte) int {
 	return longest
 }
 
-// accept asks the handler, answers the upgrade and opens the connection.
+// accept asks the handler, answers the upgrade and opens the connection; where
+// the budget of handshakes is spent, it leaves it queued.
 func (c *Conn) accept(h *head, r *Request, key string) *proto.Error {
 	if !c.core.upgrade(r.Path) {
 		return proto.ErrNotFound.New()
 	}
 	if !c.core.origins.allows(r.Origin, r.Host) {
 		return proto.ErrOrigin.New()
+	}
+	if c.turn == turnNone {
+		switch answer, after := c.core.admission.enter(c, time.Now()); answer {
+		case toWait:
+			c.turn = turnWaiting
+			return nil
+		case notAdmitted:
+			return proto.ErrUnavailable.After(after)
+		}
 	}
 	if c.trusted {
 		c.client = c.core.proxies.client(c.client, h.values(forwardedHeader))
@@ -256,6 +275,7 @@ func (x *exchange) Write(b []byte) (int, error) { return x.out.Write(b) }
 // refuse answers a handshake with an error and ends the connection.
 func (c *Conn) refuse(err *proto.Error) {
 	c.core.stats.handshake(err.Name)
+	c.leaveQueue()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.phase != phaseHandshake {
@@ -270,6 +290,10 @@ func (c *Conn) refuse(err *proto.Error) {
 
 // handshakeLate ends a handshake that took too long.
 func (c *Conn) handshakeLate() {
+	if c.turn == turnWaiting {
+		c.refuse(proto.ErrUnavailable.After(jitter(retrySoon)))
+		return
+	}
 	if c.in == nil {
 		c.core.stats.handshake(proto.ErrHandshakeTimeout.Name)
 		c.die(CauseCut) // it never said a word

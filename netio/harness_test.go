@@ -147,7 +147,7 @@ func start(t *testing.T, o Options, before ...func(*Server)) *testServer {
 			}
 			noLeak(t, "goroutines", goroutines, func() int { return runtime.NumGoroutine() })
 			noLeak(t, "descriptors", descriptors, func() int { return openDescriptors(t) })
-			if n := s.core.memory.outboxes.Load() + s.core.memory.partials.Load(); n != 0 {
+			if n := s.core.memory.outboxes.Held() + s.core.memory.partials.Held(); n != 0 {
 				t.Errorf("%d bytes of buffers are left in the books", n)
 			}
 			if n := s.Connections(); n != 0 {

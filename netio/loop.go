@@ -27,6 +27,8 @@ type core struct {
 	handOver   func(c *Conn, fd int, op *netpoll.FDOperator, read []byte) // gives a connection to net/http
 	firstPing  func() uint32                                              // tick of a new connection's first ping
 
+	admission *admission
+
 	refusing atomic.Bool // the server is going
 
 	clock   clock
@@ -77,6 +79,7 @@ const (
 	taskResume                 // read again
 	taskClosed                 // call Handler.Closed
 	taskDue                    // the time in the connection's slot has come
+	taskAdmit                  // its handshake's turn has come
 )
 
 type task struct {
@@ -196,6 +199,8 @@ func (c *Conn) run(kind taskKind) {
 		c.tellClosed()
 	case taskDue:
 		c.due()
+	case taskAdmit:
+		c.admit()
 	}
 }
 

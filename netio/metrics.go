@@ -35,7 +35,6 @@ type coreStats struct {
 	refused      atomic.Uint64 // connections closed at once because there are too many
 	handOvers    atomic.Uint64
 	adopted      atomic.Uint64
-	shed         atomic.Uint64
 }
 
 // handshake counts one handshake by its result.
@@ -99,9 +98,10 @@ func (s *Server) writeMetrics(w io.Writer) {
 	metrics.WriteCounterUint64(w, "throng_accept_refused_total", st.refused.Load())
 	metrics.WriteCounterUint64(w, "throng_http_handovers_total", st.handOvers.Load())
 	metrics.WriteCounterUint64(w, "throng_http_adopted_total", st.adopted.Load())
-	metrics.WriteCounterUint64(w, "throng_shed_total", st.shed.Load())
+	waiting, queued, refused := s.core.admission.counts()
+	metrics.WriteGaugeUint64(w, "throng_admission_waiting", uint64(waiting))
+	metrics.WriteCounterUint64(w, "throng_admission_queued_total", queued)
+	metrics.WriteCounterUint64(w, "throng_admission_refused_total", refused)
 	metrics.WriteGaugeFloat64(w, "throng_connections", float64(st.opened.Load()))
 	metrics.WriteGaugeFloat64(w, "throng_sockets", float64(s.core.live.count()))
-	metrics.WriteGaugeFloat64(w, "throng_outbox_bytes", float64(s.core.memory.outboxes.Load()))
-	metrics.WriteGaugeFloat64(w, "throng_partial_bytes", float64(s.core.memory.partials.Load()))
 }

@@ -12,11 +12,10 @@
 // that come from elsewhere may still add up, and past their bound the
 // connection is closed. Of pings at most one waits. A message grows with what
 // has arrived of it, up to Accept.MaxMessage, and a head up to the handshake's
-// limits. What all of them hold together is bounded by Options.MemoryBudget.
+// limits. What all of them hold together is counted in Options.Memory.
 //
 // Locks, in the order in which they may be taken: a listener's, the gate's, a
-// connection's, then, each by itself, a loop's tasks, the slots, a shard of the
-// shared frames, the streaming requests. None but a connection's is held across a system call that
+// connection's, then, each by itself, a loop's tasks, the admission, the slots, the shared frames, the streaming requests. None but a connection's is held across a system call that
 // moves data, and no handler is called under any of them.
 package netio
 

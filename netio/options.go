@@ -15,6 +15,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 	"golang.org/x/sys/unix"
 
+	"github.com/thronghq/throng/internal/budget"
 	"github.com/thronghq/throng/proto"
 )
 
@@ -73,10 +74,15 @@ type Options struct {
 	// kernel doubles; 0 is 16 KiB. It bounds what a client that does not
 	// read costs in the kernel.
 	SendBuffer int
-	// MemoryBudget bounds the bytes of outboxes and partial frames of all
-	// connections. Past it new connections are answered 503 and those that
-	// hold most are ended. 0 is no bound.
-	MemoryBudget int64
+	// Admission is the budget of handshakes. Past it they wait up to 5 s for
+	// their turn, and those that would have to wait longer are answered 503
+	// with a Retry-After that spreads them over the budget to come. The zero
+	// value is no bound.
+	Admission proto.Rate
+	// Memory is the budget that outboxes and partial frames are counted in.
+	// While it is full, new connections are answered 503; those that hold most
+	// are offered to it to be ended. nil is one without a bound.
+	Memory Memory
 
 	// Logger is told of what an operator should know; nil is silence.
 	Logger *slog.Logger
@@ -126,6 +132,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Metrics == nil {
 		o.Metrics = metrics.NewSet()
+	}
+	if o.Memory == nil {
+		o.Memory = budget.New(0, o.Metrics)
 	}
 	if o.newPoller == nil {
 		o.newPoller = newNetpoll
@@ -178,9 +187,6 @@ func (o *Options) validate() error {
 		if v.value <= 0 {
 			add("%s is %d; it must be above 0", v.name, v.value)
 		}
-	}
-	if o.MemoryBudget < 0 {
-		add("MemoryBudget is %d; it is a number of bytes, or 0 for no bound", o.MemoryBudget)
 	}
 	if o.Limits.HandshakeBytes > readBufferSize {
 		add("Limits.HandshakeBytes is %d; it may be %d at the most", o.Limits.HandshakeBytes, readBufferSize)

@@ -47,7 +47,7 @@ func (o *outbox) deliver(m *memory, frames []byte, sent int) {
 	o.deliveries += len(frames) - sent + slotCost
 	o.own += slotCost
 	o.shared += len(frames)
-	m.hold(frames)
+	m.outboxes.Hold(frames)
 }
 
 // reply appends a copy of frame.
@@ -139,7 +139,7 @@ func (o *outbox) forget(pool *buffers, m *memory, p *piece, left int) {
 		pool.put(p.b)
 	case sharedPiece:
 		o.shared -= len(p.b)
-		m.drop(p.b)
+		m.outboxes.Drop(p.b)
 	case pingPiece:
 		o.pings--
 	}

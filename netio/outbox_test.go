@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/gobwas/ws"
 
+	"github.com/thronghq/throng/internal/budget"
 	"github.com/thronghq/throng/proto"
 )
 
@@ -55,7 +58,7 @@ func TestSlowReader(t *testing.T) {
 		for range 3 {
 			c.sendPing() // of pings one waits at most
 		}
-		if got := s.core.memory.outboxes.Load(); got < int64(limits.Outbox) {
+		if got := s.core.memory.outboxes.Held(); got < int64(limits.Outbox) {
 			t.Errorf("the outbox holds %d bytes, want %d at least", got, limits.Outbox)
 		}
 
@@ -92,8 +95,8 @@ func TestSlowReader(t *testing.T) {
 			t.Error("a delivery after Drained was refused")
 		}
 		p.expect("81 000000")
-		if !eventually(func() bool { return s.core.memory.outboxes.Load() == 0 }) {
-			t.Errorf("the outbox still holds %d bytes", s.core.memory.outboxes.Load())
+		if !eventually(func() bool { return s.core.memory.outboxes.Held() == 0 }) {
+			t.Errorf("the outbox still holds %d bytes", s.core.memory.outboxes.Held())
 		}
 		if v := s.metric("throng_deliveries_refused_total"); v != "2" {
 			t.Errorf("the metric says %s refused deliveries, want 2", v)
@@ -294,8 +297,15 @@ func TestMemoryBudget(t *testing.T) {
 	onPollers(t, func(t *testing.T, open func() (poller, error)) {
 		limits := proto.DefaultLimits()
 		limits.Outbox, limits.Replies = 8<<20, 8<<20
-		r := newRecorder()
-		s := start(t, Options{newPoller: open, Handler: r, Limits: limits, MemoryBudget: 1 << 20})
+		r, set, stop := newRecorder(), metrics.NewSet(), make(chan struct{})
+		memory := budget.New(1<<20, set)
+		var governor sync.WaitGroup
+		governor.Go(func() { memory.Run(stop) })
+		t.Cleanup(func() {
+			close(stop)
+			governor.Wait()
+		})
+		s := start(t, Options{newPoller: open, Handler: r, Limits: limits, Metrics: set, Memory: memory})
 		modest, greedy := s.dial(t), (*peer)(nil)
 		c := r.wait(t, "open").c
 		reply := AppendFrame(nil, ws.OpBinary, make([]byte, 1000))
@@ -322,13 +332,13 @@ func TestMemoryBudget(t *testing.T) {
 			}
 		}
 
-		s.core.memory.partial(2 << 20) // as if others held it
+		s.core.memory.partials.Add(2 << 20) // as if others held it
 		p := s.connect(t)
 		p.send(upgradeRequest("/ws"))
 		if head := p.answer(); !strings.HasPrefix(head, "HTTP/1.1 503 ") || !strings.Contains(head, "\r\nRetry-After: ") {
 			t.Errorf("answer %q", head)
 		}
-		s.core.memory.partial(-2 << 20)
+		s.core.memory.partials.Add(-2 << 20)
 		s.dial(t)
 	})
 }
@@ -351,14 +361,14 @@ func TestMemorySharedOnce(t *testing.T) {
 				}
 			}
 		}
-		if got := s.core.memory.outboxes.Load(); got < 1<<20 || got > 1<<20+64<<10 {
+		if got := s.core.memory.outboxes.Held(); got < 1<<20 || got > 1<<20+64<<10 {
 			t.Errorf("the outboxes count %d bytes for one frame of a MiB", got)
 		}
 		for _, p := range peers {
 			p.expect("82 "+string(frame[10:]), "82 "+string(frame[10:]))
 		}
-		if !eventually(func() bool { return s.core.memory.outboxes.Load() == 0 }) {
-			t.Errorf("the outboxes still count %d bytes", s.core.memory.outboxes.Load())
+		if !eventually(func() bool { return s.core.memory.outboxes.Held() == 0 }) {
+			t.Errorf("the outboxes still count %d bytes", s.core.memory.outboxes.Held())
 		}
 	})
 }

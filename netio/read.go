@@ -249,6 +249,7 @@ func (c *Conn) end() {
 		}
 		c.received(c.loop.buf[:n])
 	}
+	c.leaveQueue()
 	c.mu.Lock()
 	c.dieLocked(CauseCut)
 	c.discardOutLocked()
@@ -290,7 +291,7 @@ func (c *Conn) accountIn() {
 	if d := held - c.inHeld; d != 0 {
 		c.inHeld = held
 		c.held.Add(int64(d))
-		c.core.memory.partial(int64(d))
+		c.core.memory.partials.Add(int64(d))
 	}
 }
 

@@ -1,11 +1,9 @@
 package netio
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"os"
 	"sync"
@@ -13,8 +11,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/thronghq/throng/proto"
 )
 
 // Server is the listeners, the loops and the connections on them.
@@ -31,6 +27,8 @@ type Server struct {
 
 	refuseOnce sync.Once
 	endOnce    sync.Once
+	hurryOnce  sync.Once
+	hurry      chan struct{} // closed when Shutdown is to spread nothing any more
 	stopSweep  chan struct{}
 	done       chan struct{} // closed when everything has ended
 	endErr     error         // set before done is closed
@@ -50,6 +48,7 @@ func Listen(o Options) (*Server, error) {
 		return nil, errors.Join(err, s.release())
 	}
 	s.work.Go(func() { s.sweeper.run(s.stopSweep) })
+	s.work.Go(func() { s.core.admission.run(s.stopSweep) })
 	s.work.Go(s.web.serve)
 	o.Metrics.RegisterMetricsWriter(s.writeMetrics)
 	return s, nil
@@ -65,16 +64,19 @@ func newServer(o *Options) *Server {
 		sendBuffer: o.SendBuffer,
 		proxies:    newProxies(o.TrustedProxies),
 		proxied:    o.ProxyProtocol,
+		admission:  newAdmission(o.Admission, time.Now()),
 		logger:     o.Logger,
 	}
 	co.clock.tick, co.clock.start = tick, time.Now()
 	co.clock.advance()
-	co.memory.budget, co.memory.over = o.MemoryBudget, make(chan struct{}, 1)
+	co.memory = newMemory(o.Memory)
+	o.Memory.Watch(co.slots.holders)
 	co.stats.set = o.Metrics
 	co.live.init()
 	s := &Server{
 		core:      co,
 		stopSweep: make(chan struct{}),
+		hurry:     make(chan struct{}),
 		done:      make(chan struct{}),
 	}
 	s.web = newWeb(s, o)
@@ -171,6 +173,9 @@ func (s *Server) refuse() {
 				s.core.logger.Warn("the socket's file could not be removed", slog.Any("error", err))
 			}
 		}
+		for _, c := range s.core.admission.all() {
+			c.loop.post(c, taskAdmit) // it will find the server refusing
+		}
 	})
 }
 
@@ -185,91 +190,6 @@ func (s *Server) retryListeners() {
 	for _, ln := range s.listeners {
 		ln.retry()
 	}
-}
-
-const (
-	// pacePerConn and paceShare bound for how long Shutdown spreads its
-	// closes: so long for each connection, and so much of the time it has.
-	pacePerConn = 2 * time.Millisecond
-	paceShare   = 2
-	paceStep    = 20 * time.Millisecond
-)
-
-// Shutdown refuses new connections and closes the others with 1012, in paced
-// batches in random order, so that the clients don't come back all at once. The
-// contexts of streaming requests (Options.Streams) end in the same way. It waits
-// until what waits for the connections is sent, net/http has answered its
-// requests, and all goroutines have ended. When ctx ends first, it cuts off what
-// is left and returns ctx's error.
-func (s *Server) Shutdown(ctx context.Context) error {
-	s.refuse()
-	s.endOnce.Do(func() {
-		s.endErr = s.end(ctx)
-		close(s.done)
-	})
-	<-s.done
-	return s.endErr
-}
-
-func (s *Server) end(ctx context.Context) error {
-	var webErr error
-	var web sync.WaitGroup
-	web.Go(func() { webErr = s.web.shutdown(ctx) })
-	web.Go(func() { paced(ctx, s.web.streams.close(), (*stream).shutDown) })
-	s.closeAll(ctx)
-	var err error
-	select {
-	case <-s.core.live.drained():
-	case <-ctx.Done():
-		err = ctx.Err()
-		s.core.slots.each((*Conn).Abort)
-		<-s.core.live.drained()
-	}
-	web.Wait()
-	s.web.givers.Wait() // no connection is left that could be given away
-	return errors.Join(err, webErr, s.release())
-}
-
-// closeAll closes every connection, spread over time.
-func (s *Server) closeAll(ctx context.Context) {
-	var conns []*Conn
-	s.core.slots.each(func(c *Conn) { conns = append(conns, c) })
-	rand.Shuffle(len(conns), func(i, j int) { conns[i], conns[j] = conns[j], conns[i] })
-	paced(ctx, conns, (*Conn).shutDown)
-}
-
-// paced calls do for each, spread over time, until ctx ends.
-func paced[T any](ctx context.Context, all []T, do func(T)) {
-	spread := time.Duration(len(all)) * pacePerConn
-	if deadline, ok := ctx.Deadline(); ok {
-		spread = min(spread, time.Until(deadline)/paceShare)
-	}
-	steps := max(int(spread/paceStep), 1)
-	tick := time.NewTicker(paceStep)
-	defer tick.Stop()
-	for i := range steps {
-		for _, one := range all[len(all)*i/steps : len(all)*(i+1)/steps] {
-			do(one)
-		}
-		if i == steps-1 {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-// shutDown tells the client that the server goes. A connection that is not open
-// has nothing to be told.
-func (c *Conn) shutDown() {
-	if c.currentPhase() == phaseHandshake {
-		c.die(CauseShutdown)
-		return
-	}
-	c.closeFor(CauseShutdown, proto.ErrShuttingDown.Close, proto.ErrShuttingDown.Reason)
 }
 
 // release ends the loops and closes what is left, once no connection is.

@@ -120,8 +120,7 @@ func (s *slots) each(f func(*Conn)) {
 }
 
 // sweeper is the one goroutine that keeps time for all connections: pings,
-// silence, deadlines. It also ends the worst offenders when the memory budget
-// is passed.
+// silence, deadlines.
 type sweeper struct {
 	// Static after construction.
 	core     *core
@@ -132,8 +131,7 @@ type sweeper struct {
 	sent int // writes since the last yield
 }
 
-// run sweeps every tick, and the memory whenever its budget is passed, until
-// stop is closed.
+// run sweeps every tick until stop is closed.
 func (s *sweeper) run(stop <-chan struct{}) {
 	ticker := time.NewTicker(s.core.clock.tick)
 	defer ticker.Stop()
@@ -141,12 +139,9 @@ func (s *sweeper) run(stop <-chan struct{}) {
 		select {
 		case <-stop:
 			return
-		case <-s.core.memory.over:
-			s.shed()
 		case <-ticker.C:
 			s.core.clock.advance()
 			s.sweep()
-			s.shed()
 			s.onTick()
 		}
 	}

@@ -3,6 +3,8 @@ package room
 import (
 	"bytes"
 	"cmp"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -181,14 +183,7 @@ func (c *cursor) step(head uint64) (more, delivered bool) {
 	c.mu.Lock()
 	k.acks = c.acks
 	c.mu.Unlock()
-	err := c.room.read(proto.Range{After: c.next - 1, Before: head + 1, From: c.from, Hint: c.hint}, k.add)
-	if err != nil {
-		c.room.hub.logger.Error("a member's missed messages could not be read", "room", c.room.name, "error", err)
-		sendError(c.ms.member, "", c.room.name, proto.ErrStorage.With("messages of room %q after offset %d could not be read", c.room.name, k.at.next-1))
-	}
-	if !k.full { // everything there is up to head
-		k.skipTo(head + 1)
-	}
+	c.fill(&k, head)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.stopped {
@@ -219,6 +214,7 @@ type chunk struct {
 
 	first, last uint64   // offsets of the messages in it, which follow each other; 0 for none
 	deleted     []uint64 // of these, tombstones
+	authors     []string // of these, each once
 }
 
 // add takes the next stored message, and reports whether there is room for
@@ -237,6 +233,9 @@ func (k *chunk) add(m *proto.Message) bool {
 	}
 	k.messages++
 	k.first, k.last = cmp.Or(k.first, m.Offset), m.Offset
+	if !slices.Contains(k.authors, m.From) {
+		k.authors = append(k.authors, strings.Clone(m.From))
+	}
 	if m.Kind == proto.KindDeleted {
 		k.deleted = append(k.deleted, m.Offset)
 	}

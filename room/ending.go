@@ -55,6 +55,7 @@ func (r *Room) end(err *proto.Error, done func(*proto.Error)) {
 		r.gone(user) // who was expected back
 	}
 	r.ring.clear()
+	r.hub.replays.rewritten(r)
 	r.hub.receipts.forget(r.name)
 	r.farewells = append(r.farewells, done)
 	r.watch() // so that the room leaves, whatever it still waits for
@@ -72,6 +73,7 @@ func (r *Room) leave() bool {
 		return false
 	}
 	r.ring.clear()
+	r.hub.replays.rewritten(r)
 	r.keys.clear()
 	for _, done := range r.farewells {
 		done(nil)

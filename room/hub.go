@@ -43,6 +43,7 @@ type Options struct {
 	Metrics    *metrics.Set     // nil registers nowhere
 	Workers    int              // that fan out; 0 means one per processor
 	RingBytes  int64            // bounds the recent messages that all rooms keep in memory; 0 means 256 MiB
+	Replays    Account          // counts what is kept of what was replayed; nil for none
 	Observer   Observer         // nil for none
 	Now        func() time.Time // nil means time.Now
 }
@@ -61,6 +62,7 @@ type Hub struct {
 	meters     *meters
 
 	rings    ringBudget
+	replays  replays
 	keys     atomic.Int64 // idempotency keys in all rooms
 	kept     atomic.Int64 // bytes of messages that wait, see Room.keep
 	vacant   atomic.Int64 // rooms in memory without users
@@ -115,6 +117,10 @@ func NewHub(o Options) *Hub {
 		h.namespaces[o.Namespaces[i].Name] = &o.Namespaces[i]
 	}
 	h.rings.max = o.RingBytes
+	h.replays.now, h.replays.account = o.Now, o.Replays
+	if o.Replays == nil {
+		h.replays.account = uncounted{}
+	}
 	h.people = newPeople(h.seed)
 	h.watched = make(map[*Room]struct{})
 	for i := range h.shards {
@@ -263,6 +269,7 @@ func (h *Hub) sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			h.replays.expire()
 			rooms = h.tickWatched(rooms)
 			if h.linger() == 0 || h.rings.scarce() {
 				rooms = h.restIdle(rooms)
@@ -334,6 +341,8 @@ type meters struct {
 	dropped    *metrics.Counter
 	gaps       *metrics.Counter
 	replayed   *metrics.Counter
+	chunks     *metrics.Counter
+	shared     *metrics.Counter
 	recovered  *metrics.Counter
 	unrecov    *metrics.Counter
 	members    *metrics.Counter
@@ -359,6 +368,8 @@ func newMeters(set *metrics.Set, h *Hub) *meters {
 		dropped:    set.NewCounter(`throng_room_drops_total{reason="transient"}`),
 		gaps:       set.NewCounter("throng_gaps_total"),
 		replayed:   set.NewCounter("throng_messages_replayed_total"),
+		chunks:     set.NewCounter(`throng_replay_chunks_total{shared="false"}`),
+		shared:     set.NewCounter(`throng_replay_chunks_total{shared="true"}`),
 		recovered:  set.NewCounter(`throng_joins_total{recovered="true"}`),
 		unrecov:    set.NewCounter(`throng_joins_total{recovered="false"}`),
 		members:    set.NewCounter("throng_members"),

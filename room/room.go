@@ -31,6 +31,8 @@ type Room struct {
 	unsaved  atomic.Bool  // settings that the next publish stores
 	users    atomic.Int64 // distinct ones in it
 
+	rewrites atomic.Uint64 // changes of what the log has; raised under Hub.replays.mu
+
 	mu        sync.Mutex
 	queue     []op
 	scheduled bool // with the pool, with a worker, or asleep

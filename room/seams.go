@@ -54,6 +54,10 @@ type Stream interface {
 	Close()
 }
 
+// Account counts bytes of memory against the server's budget. It is safe for
+// concurrent use.
+type Account interface{ Add(bytes int64) }
+
 // Member is one connection, as a room sees it. The methods are safe for
 // concurrent use and never block.
 type Member interface {

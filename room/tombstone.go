@@ -179,6 +179,7 @@ func (r *Room) submitPair(e *edit, peer *Room, twin *edit) *proto.Error {
 func (r *Room) deleted(m *proto.Message, by string) {
 	kept := *m // the edit goes, and whom it answered
 	r.ring.replace(&kept)
+	r.hub.replays.rewritten(r)
 	r.keys.anyContent(m)
 	ev := &proto.Event{Type: proto.EvDeleted, Room: r.name, MsgID: m.ID, Offset: m.Offset, UserID: by}
 	b := batch{notice: noticeDeleted, deleted: ev}

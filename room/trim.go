@@ -65,6 +65,7 @@ func (j *trimJob) run() {
 			return
 		}
 		r.ring.trim(e.Offset)
+		r.hub.replays.rewritten(r)
 		r.hub.readers.submit(&oldestJob{room: r, done: j.done})
 	}
 	if err := r.submitEdit(e); err != nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"time"
@@ -184,19 +183,19 @@ func verdictTo(answer func(session.Verdict)) func(hook.Verdict) {
 
 // closeGate ends the questions: what still waits for an answer gets the one that
 // stands for none. The sessions must still be there.
-func (h *hooks) closeGate() {
+func (h *hooks) closeGate(stop *stopSignals) {
 	if h.gate == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), hooksGrace)
+	ctx, cancel := stop.within(hooksGrace)
 	defer cancel()
 	h.gate.Close(ctx)
 }
 
 // close writes what is still to be told, after the last event and before the
 // store closes. What could not be delivered is, at the next start.
-func (h *hooks) close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), hooksGrace)
+func (h *hooks) close(stop *stopSignals) error {
+	ctx, cancel := stop.within(hooksGrace)
 	defer cancel()
 	return h.webhooks.Close(ctx)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/thronghq/throng/api"
+	"github.com/thronghq/throng/internal/budget"
 	"github.com/thronghq/throng/internal/config"
 	"github.com/thronghq/throng/internal/systemd"
 	"github.com/thronghq/throng/netio"
@@ -26,8 +27,9 @@ const logShare = 10
 
 // node is the running server: what ends together, and in which order.
 type node struct {
-	cfg *config.Config
-	log *slog.Logger
+	cfg  *config.Config
+	log  *slog.Logger
+	stop *stopSignals
 
 	// What newNode has made so far, in this order.
 	store    *storage.Store
@@ -36,6 +38,12 @@ type node struct {
 	hub      *room.Hub
 	server   *netio.Server
 	admin    *adminServer
+
+	// memory governs what clients make the server hold, until governed is
+	// closed.
+	memory    *budget.Budget
+	governed  chan struct{}
+	governing sync.WaitGroup
 
 	failed   chan error    // the log's end, once
 	asked    chan struct{} // a drain was asked for
@@ -58,7 +66,8 @@ func (n *node) ready() *proto.Error {
 }
 
 // run waits for the end and brings it about.
-func (n *node) run(ctx context.Context) error {
+func (n *node) run() error {
+	ctx := n.stop.ctx
 	n.notify(ctx, systemd.Ready)
 	trimCtx, stopTrim := context.WithCancel(ctx)
 	var trim sync.WaitGroup
@@ -69,7 +78,7 @@ func (n *node) run(ctx context.Context) error {
 	case err := <-n.failed:
 		// Nothing can be acknowledged any more, and the store cannot be
 		// closed: the process ends, and its next start recovers.
-		if err := n.shutdown(ctx, fatalGrace); err != nil {
+		if err := n.shutdown(fatalGrace); err != nil {
 			n.log.LogAttrs(ctx, slog.LevelWarn, "not all clients could be told", slog.Any("error", err))
 		}
 		return fmt.Errorf("the log failed, and the process with it: %w", err)
@@ -81,7 +90,7 @@ func (n *node) run(ctx context.Context) error {
 	n.notify(ctx, systemd.Stopping)
 	n.log.LogAttrs(ctx, slog.LevelInfo, "draining",
 		slog.Int("connections", n.server.Connections()), slog.Duration("within", n.cfg.DrainTimeout))
-	return n.close(n.drain(ctx))
+	return n.close(n.drain())
 }
 
 // askDrain has run drain the server, as a signal does. It does not block.
@@ -99,21 +108,26 @@ func (n *node) stats() api.Stats {
 
 // drain sends all clients away. Who has not gone in time is cut off: that is a
 // drain, too, for no client decides how a stop ends.
-func (n *node) drain(ctx context.Context) error {
-	err := n.shutdown(ctx, n.cfg.DrainTimeout-n.cfg.DrainTimeout/logShare)
-	if errors.Is(err, context.DeadlineExceeded) {
-		n.log.LogAttrs(ctx, slog.LevelWarn, "clients that did not go in time were cut off")
+func (n *node) drain() error {
+	err := n.shutdown(n.cfg.DrainTimeout - n.cfg.DrainTimeout/logShare)
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		n.log.LogAttrs(n.stop.ctx, slog.LevelWarn, "clients that did not go in time were cut off")
 		return nil
 	}
 	return err
 }
 
 // shutdown tells all clients to go and waits until they have, within the given
-// time. The end of ctx, which brought it here, does not cut that short.
-func (n *node) shutdown(ctx context.Context, within time.Duration) error {
+// time, or what a hurry leaves of it.
+func (n *node) shutdown(within time.Duration) error {
 	n.draining.Store(true)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
+	ctx, cancel := n.stop.within(within)
 	defer cancel()
+	calm := context.AfterFunc(n.stop.hurry, func() {
+		n.log.LogAttrs(ctx, slog.LevelInfo, "hurrying", slog.Int("connections", n.server.Connections()))
+		n.server.Hurry()
+	})
+	defer calm()
 	return n.server.Shutdown(ctx)
 }
 
@@ -125,17 +139,19 @@ func (n *node) close(err error) error {
 			err = closeErr
 		}
 	}
+	close(n.governed)
+	n.governing.Wait()
 	if n.admin != nil {
 		n.admin.close()
 	}
 	if n.hooks != nil {
-		n.hooks.closeGate()
+		n.hooks.closeGate(n.stop)
 	}
 	if n.hub != nil {
 		n.hub.Close()
 	}
 	if n.hooks != nil {
-		ended(n.hooks.close())
+		ended(n.hooks.close(n.stop))
 	}
 	if n.identity != nil {
 		ended(n.identity.close())

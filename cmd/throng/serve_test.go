@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,13 +12,48 @@ import (
 	"github.com/thronghq/throng/internal/throngtest"
 )
 
-// TestASecondSignalEndsTheDrain holds a connection that does not answer the
-// server's close, so that the drain lasts.
-func TestASecondSignalEndsTheDrain(t *testing.T) {
+// TestASecondSignalHurriesTheDrain has a message acknowledged and then a drain
+// that would last: one connection does not answer the server's close, and the
+// others come late in the batches. The second signal has all of them told and
+// ends the drain; what was acknowledged is on the disk.
+func TestASecondSignalHurriesTheDrain(t *testing.T) {
+	s := throngtest.Start(t, throngtest.Options{Args: []string{"--drain-timeout=1h"}})
+	var clients []*throngtest.Client
+	for i := range 100 {
+		c := throngtest.Dial(t, s.WSURL(fmt.Sprintf("/ws?user=u%d", i)), throngtest.DialOptions{})
+		c.Expect("session")
+		clients = append(clients, c)
+	}
+	clients[0].Send(map[string]any{"type": "message", "to": "r", "content": 1})
+	clients[0].Await("ack")
+	throngtest.Dial(t, s.WSURL("/ws?user=deaf"), throngtest.DialOptions{}).Expect("session")
+	s.Signal(syscall.SIGTERM)
+	s.AwaitStderr(`"msg":"draining"`)
+	s.Signal(syscall.SIGINT)
+	s.AwaitStderr(`"msg":"hurrying"`)
+	for _, c := range clients {
+		c.ExpectClose(1012)
+	}
+	if code := s.Wait(); code != exitOK {
+		t.Errorf("exit code %d, want %d", code, exitOK)
+	}
+	s.Restart()
+	c := throngtest.Dial(t, s.WSURL("/ws?user=late"), throngtest.DialOptions{})
+	c.Send(map[string]any{"type": "join", "room": "r"})
+	if f := c.Await("joined"); f["offset"] != json.Number("1") {
+		t.Errorf("after the drain: %v", f)
+	}
+}
+
+// TestAThirdSignalEndsTheProcess holds a connection that does not answer the
+// server's close, so that even the hurried drain lasts for a moment.
+func TestAThirdSignalEndsTheProcess(t *testing.T) {
 	s := throngtest.Start(t, throngtest.Options{Args: []string{"--drain-timeout=1h"}})
 	throngtest.Dial(t, s.WSURL("/ws?user=ada"), throngtest.DialOptions{}).Expect("session")
 	s.Signal(syscall.SIGTERM)
 	s.AwaitStderr(`"msg":"draining"`)
+	s.Signal(syscall.SIGTERM)
+	s.AwaitStderr(`"msg":"hurrying"`)
 	s.Signal(syscall.SIGTERM)
 	if code := s.Wait(); code != -1 {
 		t.Errorf("exit code %d, want -1: the signal should have ended it", code)

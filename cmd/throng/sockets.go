@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"strings"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -21,14 +22,15 @@ const (
 	echoPath   = "/echo"
 )
 
-func listen(cfg *config.Config, log *slog.Logger, set *metrics.Set, sessions *session.Manager, web http.Handler) (*netio.Server, error) {
+func listen(cfg *config.Config, log *slog.Logger, set *metrics.Set, memory netio.Memory, sessions *session.Manager, web http.Handler) (*netio.Server, error) {
 	h := sockets{sessions: sessions, limits: &cfg.Limits, echo: cfg.Echo.Enabled}
 	return netio.Listen(netio.Options{
 		Listen: cfg.Listen, Listeners: cfg.Net.Listeners, Pollers: cfg.Net.Pollers, Handler: h, HTTP: web,
 		TrustedProxies: trustedProxies(cfg), ProxyProtocol: cfg.Net.ProxyProtocol,
 		UpgradePath: h.upgrades, Streams: isStream, Origins: cfg.Origins, Limits: cfg.Limits,
 		PingInterval: cfg.PingInterval, SendBuffer: cfg.Net.SendBuffer,
-		Logger: log, Metrics: set, MemoryBudget: int64(cfg.Memory()),
+		Admission: cfg.Net.Handshakes(runtime.NumCPU()),
+		Logger:    log, Metrics: set, Memory: memory,
 	})
 }
 

@@ -1,11 +1,11 @@
 package main
 
 import (
-	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -14,6 +14,7 @@ import (
 	"github.com/thronghq/throng/api"
 	"github.com/thronghq/throng/api/openapi"
 	"github.com/thronghq/throng/auth"
+	"github.com/thronghq/throng/internal/budget"
 	"github.com/thronghq/throng/internal/buildinfo"
 	"github.com/thronghq/throng/internal/config"
 	"github.com/thronghq/throng/netio"
@@ -24,36 +25,38 @@ import (
 	"github.com/thronghq/throng/web"
 )
 
-// A budgetShare of the memory budget bounds each of what comes beside what it
-// counts: the rooms' recent messages, which get minRings at least, and what waits
-// for the readers of event streams.
+// A budgetShare of the memory budget bounds the rooms' recent messages, which come
+// beside what it counts and get minRings at least, and how much of it may wait for
+// the readers of event streams.
 const (
 	budgetShare = 4
 	minRings    = 1 << 20
 )
 
-// serve builds a server and runs it until ctx ends, which drains, or until the
-// log fails, which is an error.
-func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+// serve builds a server and runs it until it is asked to stop, which drains, or
+// until the log fails, which is an error.
+func serve(stop *stopSignals, cfg *config.Config, log *slog.Logger) error {
 	descriptors, err := netio.RaiseDescriptorLimit()
 	if err != nil {
 		return err
 	}
 	scheduleProcessors(cfg)
-	n, err := newNode(cfg, log)
+	memory := limitMemory(cfg)
+	n, err := newNode(cfg, log, stop)
 	if err != nil {
 		return err
 	}
 	go func() { n.ended <- n.server.Serve() }()
 	announce(os.Stdout, cfg, n.server.Addrs(), n.identity.ownSecret)
-	log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.Any("addresses", addresses(n.server.Addrs())),
-		slog.Int("descriptors", descriptors), slog.Int("max_connections", n.server.MaxConnections()))
-	return n.run(ctx)
+	log.LogAttrs(stop.ctx, slog.LevelInfo, "serving", slog.Any("addresses", addresses(n.server.Addrs())),
+		slog.Int("descriptors", descriptors), slog.Int("max_connections", n.server.MaxConnections()),
+		slog.Int64("memory_limit", memory), slog.Int("memory_budget", cfg.Memory()))
+	return n.run()
 }
 
 // newNode wires the packages of a server that does not serve yet.
-func newNode(cfg *config.Config, log *slog.Logger) (n *node, err error) {
-	n = &node{cfg: cfg, log: log, failed: make(chan error, 1), ended: make(chan error, 1), asked: make(chan struct{}, 1)}
+func newNode(cfg *config.Config, log *slog.Logger, stop *stopSignals) (n *node, err error) {
+	n = &node{cfg: cfg, log: log, stop: stop, governed: make(chan struct{}), failed: make(chan error, 1), ended: make(chan error, 1), asked: make(chan struct{}, 1)}
 	set := metrics.NewSet()
 	defer func() {
 		if err != nil {
@@ -74,9 +77,11 @@ func newNode(cfg *config.Config, log *slog.Logger) (n *node, err error) {
 	if n.hooks, err = openHooks(cfg, log, set, n.store); err != nil {
 		return n, err
 	}
+	n.memory = budget.New(int64(cfg.Memory()), set)
+	n.governing.Go(func() { n.memory.Run(n.governed) })
 	n.hub = room.NewHub(room.Options{
 		Namespaces: namespaces(cfg), Limits: cfg.Limits, Log: roomLog{n.store}, Observer: n.hooks.roomObserver(), Logger: log, Metrics: set,
-		RingBytes: max(int64(cfg.Memory())/budgetShare, minRings),
+		Replays: n.memory.Kind("replays"), RingBytes: max(int64(cfg.Memory())/budgetShare, minRings),
 	})
 	sessions = session.NewManager(session.Options{
 		Hub: n.hub, Gate: n.hooks.sessionGate(), Observer: n.hooks.sessionObserver(),
@@ -89,9 +94,9 @@ func newNode(cfg *config.Config, log *slog.Logger) (n *node, err error) {
 		Webhooks: n.hooks.api(), Docs: openapi.Handler(api.NotFound()), Stats: n.stats, Drain: n.askDrain,
 		Info:   api.Info{Version: buildinfo.Version(), StartedAt: time.Now(), Namespaces: cfg.Namespaces},
 		Limits: &cfg.Limits, Origins: cfg.Origins, Dev: cfg.Dev, BodyBytes: int64(cfg.API.Body), Timeout: cfg.API.Timeout, Logger: log,
-		StreamBytes: int64(cfg.Memory()) / budgetShare,
+		StreamBytes: int64(cfg.Memory()) / budgetShare, Memory: n.memory,
 	})
-	if n.server, err = listen(cfg, log, set, sessions, handler); err != nil {
+	if n.server, err = listen(cfg, log, set, n.memory, sessions, handler); err != nil {
 		return n, err
 	}
 	socket, err := listenAdmin(cfg.DataDir, log)
@@ -114,6 +119,16 @@ func scheduleProcessors(cfg *config.Config) {
 		pollers = cores
 	}
 	runtime.GOMAXPROCS(netio.Processors(cores, pollers))
+}
+
+// limitMemory has the garbage collector work harder as the heap comes near to what
+// the process may use (GOMEMLIMIT), unless the environment says where that is. It
+// returns the limit in bytes.
+func limitMemory(cfg *config.Config) int64 {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(int64(cfg.HeapLimit()))
+	}
+	return debug.SetMemoryLimit(-1) // changes nothing
 }
 
 // rates are the configured ones, but for logins, which the accounts count.

@@ -145,12 +145,27 @@ type Log struct {
 
 // Net is how sockets are served.
 type Net struct {
-	Pollers    int // 0 for one a core
-	Listeners  int // accepting sockets per address, 0 for one per poller
-	SendBuffer int // bytes of a WebSocket's SO_SNDBUF
+	Pollers    int        // 0 for one a core
+	Listeners  int        // accepting sockets per address, 0 for one per poller
+	SendBuffer int        // bytes of a WebSocket's SO_SNDBUF
+	Admission  proto.Rate // of handshakes; the zero value derives it from the cores, see Handshakes
 
 	TrustedProxies []string // networks, as netip.ParsePrefix reads them, whose word on a client's address counts
 	ProxyProtocol  bool     // trusted proxies begin a connection with a PROXY header
+}
+
+// handshakesPerCore is the default budget of handshakes. One that joins a room
+// takes some 350 µs of a core, so that a storm of them leaves a part of each
+// core for the clients that are in.
+const handshakesPerCore = 2000
+
+// Handshakes returns the budget of handshakes on a machine of so many cores: the
+// configured one, or handshakesPerCore a second and at once for each.
+func (n *Net) Handshakes(cores int) proto.Rate {
+	if !n.Admission.Off() {
+		return n.Admission
+	}
+	return proto.Rate{PerSecond: float64(handshakesPerCore * cores), Burst: handshakesPerCore * cores}
 }
 
 // Storage is how the history is kept on disk.

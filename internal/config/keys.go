@@ -53,7 +53,7 @@ func keys(c *Config) []key {
 		{name: "origins", value: listValue{&c.Origins, `origins such as "https://example.org", or "*" for all`, checkOrigin}, help: "pages that browsers may connect from, beside those that this server serves itself"},
 		{name: "ping_interval", value: durationValue{&c.PingInterval, time.Second, 45 * time.Second}, help: "how often a connection is pinged; one that is silent for two intervals, 60 s at the most, is closed"},
 		{name: "drain_timeout", value: durationValue{&c.DrainTimeout, 0, time.Hour}, help: "how long a stop may take; its last tenth is kept for the log, and clients that have not gone by then are cut off"},
-		{name: "memory_budget", value: sizeValue{&c.MemoryBudget, 0, tib}, help: "bounds what outboxes, replays and partial frames hold together; 0 takes a quarter of the memory that the process may use"},
+		{name: "memory_budget", value: sizeValue{&c.MemoryBudget, 0, tib}, help: "bounds what outboxes, event streams, replays and partial frames hold together: from four fifths of it on, those that hold most are closed, and past it newcomers get 503; 0 takes a quarter of the memory that the process may use"},
 
 		{name: "api.body", value: sizeValue{&c.API.Body, kib, 64 * mib}, help: "the body of a request to the REST API"},
 		{name: "api.timeout", value: durationValue{&c.API.Timeout, 100 * time.Millisecond, time.Hour}, help: "how long a request to the REST API may take, streams of events apart"},
@@ -83,6 +83,7 @@ func keys(c *Config) []key {
 		{name: "net.pollers", value: intValue{&c.Net.Pollers, 0, 256}, help: "event loops that read and write the sockets; 0 takes one for each core"},
 		{name: "net.listeners", value: intValue{&c.Net.Listeners, 0, 256}, help: "listening sockets for each TCP address, which share its port; 0 takes one for each poller"},
 		{name: "net.send_buffer", value: sizeValue{&c.Net.SendBuffer, 4 * kib, 16 * mib}, help: "the kernel's send buffer of a WebSocket (SO_SNDBUF, which Linux doubles); bounds what a stalled client holds"},
+		{name: "net.admission", value: rateValue{&c.Net.Admission, fmt.Sprintf("%d/s for each core, as many at once", handshakesPerCore)}, help: "WebSocket handshakes that are answered; past it they wait for up to 5 s, and the others get 503 with a Retry-After"},
 		{name: "net.trusted_proxies", value: listValue{&c.Net.TrustedProxies, `networks such as "10.0.0.0/8"`, checkNetwork}, help: "proxies whose X-Forwarded-For header, or PROXY header, tells a client's address"},
 		{name: "net.proxy_protocol", value: boolValue{&c.Net.ProxyProtocol}, help: "the trusted proxies begin each connection with a PROXY protocol header, version 1 or 2"},
 		{name: "storage.sync_interval", value: durationValue{&c.Storage.SyncInterval, time.Millisecond, time.Second}, help: "how often messages of async rooms are made durable: about what a crash can lose"},
@@ -94,7 +95,7 @@ func keys(c *Config) []key {
 // rateKeys is the part of the table that sets the rates, scope by scope.
 func rateKeys(r *Rates) []key {
 	rate := func(name string, at *proto.Rate, help string) key {
-		return key{name: "rate." + name, value: rateValue{at}, help: help}
+		return key{name: "rate." + name, value: rateValue{at, "no bound"}, help: help}
 	}
 	return []key{
 		rate("connection_frames", &r.Connection.Frames, "frames from one connection"),

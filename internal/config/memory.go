@@ -23,6 +23,16 @@ func (c *Config) Memory() int {
 	return usableMemory("/proc", "/sys/fs/cgroup") / budgetShare
 }
 
+// heapShare of the memory that the process may use, in percent, is what Go's heap
+// may take. The rest is the kernel's, for sockets above all, and that of the
+// processes that hash passwords.
+const heapShare = 80
+
+// HeapLimit returns the bytes from which the garbage collector should give its
+// best to keep the heap below them: most of what the process may use, whatever the
+// budget is.
+func (c *Config) HeapLimit() int { return usableMemory("/proc", "/sys/fs/cgroup") / 100 * heapShare }
+
 // usableMemory returns the machine's memory or the least limit of the cgroups
 // (version 2) that the process is in, whichever is less. Where the kernel says
 // nothing it takes 1 GiB.

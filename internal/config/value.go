@@ -232,8 +232,11 @@ func (v durationValue) accepts() string {
 	return fmt.Sprintf(`a duration from %s to %s, with its unit (ms, s, m, h)`, formatDuration(v.min), formatDuration(v.max))
 }
 
-// rateValue is a bound on how often something may happen, or none.
-type rateValue struct{ at *proto.Rate }
+// rateValue is a bound on how often something may happen, or "".
+type rateValue struct {
+	at    *proto.Rate
+	empty string // what "" stands for
+}
 
 func (v rateValue) set(text string) error {
 	r, err := proto.ParseRate(text)
@@ -248,7 +251,7 @@ func (v rateValue) setTOML(raw any) error { return setString(v, raw) }
 func (v rateValue) text() string          { return v.at.String() }
 func (v rateValue) toml() string          { return quoteTOML(v.text()) }
 func (v rateValue) accepts() string {
-	return `a rate such as "10/s", or "30/m burst 100", or "" for no bound`
+	return `a rate such as "10/s", or "30/m burst 100", or "" for ` + v.empty
 }
 
 // textValue is a type with text of its own, of which there are a few.

@@ -1,0 +1,171 @@
+package room
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/thronghq/throng/proto"
+)
+
+// TestAStormOfResumesReadsTheLogOnce has two hundred members resume one room
+// from nearly the same place, far behind its ring. The log is read for the first
+// of them, and once more for each other place; everyone gets everything, and the
+// author of a message its own copy.
+func TestAStormOfResumesReadsTheLogOnce(t *testing.T) {
+	const room, total, members, places = "r", 1500, 200, 5
+	inHouse(t, func(t *testing.T, h *house) {
+		h.fill(room, "ann", total)
+		before := h.log.readsOf(room)
+		var clients []*client
+		for i := range members {
+			c := h.client(fmt.Sprint("u", i))
+			c.bound = 1 << 30
+			clients = append(clients, c)
+			h.join(c, room, position(uint64(100+i%places), "e1"))
+		}
+		for i, c := range clients {
+			if got, want := offsets(c.readAll(t), "message"), span(uint64(101+i%places), total); !slices.Equal(got, want) {
+				t.Fatalf("client %d got %d messages, want %d in order", i, len(got), len(want))
+			}
+		}
+		ann := h.client("ann")
+		ann.bound = 1 << 30
+		h.join(ann, room, position(100, "e1"))
+		if got := offsets(ann.readAll(t), "message"); !slices.Equal(got, span(101, total)) {
+			t.Fatalf("the author got %d messages", len(got))
+		}
+		// Each reader goroutine may read a chunk that another one is reading.
+		chunks := h.hub.replays.bytes/cursorBytes + 1
+		most := readers*(chunks+places) + chunks + 1
+		reads := h.log.readsOf(room) - before
+		t.Logf("%d reads for %d members and %d chunks", reads, members, chunks)
+		if reads > most {
+			t.Errorf("the log was read %d times for %d members, want %d at the most", reads, members, most)
+		}
+	})
+}
+
+// TestASharedChunkIsNotOlderThanTheLog has members resume before and after the
+// log changes.
+func TestASharedChunkIsNotOlderThanTheLog(t *testing.T) {
+	const room, total = "r", 1000
+	inHouse(t, func(t *testing.T, h *house) {
+		h.fill(room, "ann", total)
+		resume := func(user string) []event {
+			t.Helper()
+			c := h.client(user)
+			c.bound = 1 << 30
+			h.join(c, room, position(0, "e1"))
+			return c.readAll(t)
+		}
+		if got := offsets(resume("before"), "message"); !slices.Equal(got, span(1, total)) {
+			t.Fatalf("%d messages before", len(got))
+		}
+		if h.hub.replays.bytes == 0 {
+			t.Fatal("nothing is shared")
+		}
+		wantCode(t, "deleting", h.deleteMessage(ann, room, 7), "")
+		for _, e := range resume("deleted") {
+			if e.Type == "message" && e.Offset == 7 && !e.Deleted {
+				t.Error("a deleted message was replayed")
+			}
+		}
+		h.hub.Trim(ann, room, h.namespace(room), 11, 0, func(uint64, *proto.Error) {})
+		synctest.Wait()
+		c := h.client("trimmed")
+		c.bound = 1 << 30
+		h.join(c, room, position(10, "e1"))
+		if got := offsets(c.readAll(t), "message"); !slices.Equal(got, span(11, total)) {
+			t.Errorf("%d messages after the trim", len(got))
+		}
+		time.Sleep(replayLinger + 2*tickEvery)
+		synctest.Wait()
+		if n := h.hub.replays.bytes; n != 0 {
+			t.Errorf("%d bytes are kept after %v", n, replayLinger)
+		}
+	})
+}
+
+// TestAChunkReadDuringADeletionIsNotKept: what was read before the log changed
+// may be delivered, and nobody else gets it.
+func TestAChunkReadDuringADeletionIsNotKept(t *testing.T) {
+	now := time.Unix(1, 0)
+	p := &replays{now: func() time.Time { return now }, account: uncounted{}}
+	r, other := new(Room), new(Room)
+	chunk := func(r *Room, next uint64, size int) *sharedChunk {
+		return &sharedChunk{key: replayKey{room: r, next: next}, frames: make([]byte, size), at: startAt{next: next + 10}, full: true}
+	}
+	rewrites := r.rewrites.Load()
+	p.keep(chunk(r, 1, 100), rewrites)
+	p.keep(chunk(other, 1, 100), 0)
+	p.rewritten(r)
+	p.keep(chunk(r, 11, 100), rewrites)
+	if found, meets := p.find(replayKey{room: r, next: 1}, 100); found != nil || meets != 0 || p.bytes != 100 {
+		t.Errorf("found %v and %d, %d bytes kept", found, meets, p.bytes)
+	}
+	if found, _ := p.find(replayKey{room: other, next: 1}, 100); found == nil {
+		t.Error("another room's chunk has gone")
+	}
+	rewrites = r.rewrites.Load()
+	p.keep(chunk(r, 21, 1), rewrites)
+	p.keep(chunk(r, 15, 1), rewrites)
+	if _, meets := p.find(replayKey{room: r, next: 12}, 100); meets != 15 {
+		t.Errorf("the next chunk begins at %d, want 15", meets)
+	}
+	if found, _ := p.find(replayKey{room: r, next: 15}, 20); found != nil {
+		t.Error("a chunk reaches beyond the head that its cursor knows")
+	}
+	for i := range 3 * replayChunks {
+		p.keep(chunk(r, uint64(100+i), 1), rewrites)
+	}
+	if len(p.order) != replayChunks || len(p.chunks) != replayChunks {
+		t.Errorf("%d chunks are kept, %d can be found", len(p.order), len(p.chunks))
+	}
+	p.keep(chunk(r, 1, replayBytes), rewrites)
+	if p.bytes > replayBytes || len(p.chunks) != 1 {
+		t.Errorf("%d bytes are kept in %d chunks", p.bytes, len(p.chunks))
+	}
+	now = now.Add(replayLinger + 1)
+	p.expire()
+	if p.bytes != 0 || len(p.chunks) != 0 || len(p.order) != 0 {
+		t.Errorf("%d bytes are kept in the end", p.bytes)
+	}
+}
+
+// BenchmarkReplay is a resume of 1,000 messages of 200 bytes, by a member that is
+// alone and by one of many. The log is a slice: a disk comes on top.
+func BenchmarkReplay(b *testing.B) {
+	for _, shared := range []bool{false, true} {
+		b.Run(fmt.Sprintf("shared=%v", shared), func(b *testing.B) {
+			const total = 1000
+			h := &Hub{limits: proto.DefaultLimits(), now: nowForTest}
+			h.replays.now, h.replays.account = nowForTest, uncounted{}
+			h.meters = newMeters(nil, h)
+			ns := proto.NewNamespace("default")
+			r := newRoom(h, "r", &ns)
+			stream := &memoryRoom{log: newMemory()}
+			for i := range uint64(total) {
+				stream.messages = append(stream.messages, proto.Message{
+					Offset: i + 1, Time: nowForTest().UnixMicro(), From: "ann", To: "r", Content: []byte(`"` + strings.Repeat("x", 198) + `"`),
+				})
+			}
+			r.stream = stream
+			r.head.Store(total)
+			bob := &counter{codec: testCodec, name: "bob"}
+			b.ReportAllocs()
+			for b.Loop() {
+				if !shared {
+					h.replays.rewritten(r)
+				}
+				c := newCursor(r, NewMembership(bob, "r"), startAt{next: 1}, nil)
+				for c.next <= total {
+					c.step(total)
+				}
+			}
+		})
+	}
+}
