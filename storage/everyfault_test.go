@@ -96,8 +96,8 @@ func (w *witness) note(f func()) {
 
 // everyLife opens a store and does everything with it that must last: messages
 // with keys in a sync and in an async room, accounts, the outbox, rooms that go
-// idle and wake, tables and logs that are replaced, and a clean stop. It ends at
-// the first error.
+// idle and wake, tables and logs that are replaced, and two clean stops. It ends
+// at the first error.
 func (w *witness) everyLife(o Options) error {
 	s, err := Open("data", o)
 	if err != nil {
@@ -137,10 +137,18 @@ func (w *witness) everyLife(o Options) error {
 				return err
 			}
 		case 5:
-			for name, r := range rooms {
+			for _, r := range rooms {
 				r.Close()
-				delete(rooms, name)
 			}
+			clear(rooms)
+		case 6:
+			if err := s.Close(); err != nil {
+				return err
+			}
+			if s, err = Open("data", o); err != nil {
+				return err
+			}
+			clear(rooms)
 		}
 	}
 	if w.beforeClose != nil {
