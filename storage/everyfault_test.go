@@ -42,8 +42,8 @@ func eachFault(t *testing.T, live func(t *testing.T, at int64, mode storagetest.
 
 // lifeWithFault lets a store live in which one operation of the disk fails, and
 // opens it again on a disk that lost some of what was not synced by then. It
-// returns how the life ended, and which operation failed, if any.
-func lifeWithFault(t *testing.T, at int64, mode storagetest.FaultMode, live func(Options) error) (s *Store, err error, failed string) {
+// returns which operation failed, if any, and how the life ended.
+func lifeWithFault(t *testing.T, at int64, mode storagetest.FaultMode, live func(Options) error) (s *Store, failed string, err error) {
 	t.Helper()
 	disk := storagetest.NewDisk()
 	fault := storagetest.NewFault(at, mode)
@@ -55,7 +55,7 @@ func lifeWithFault(t *testing.T, at int64, mode storagetest.FaultMode, live func
 	if openErr != nil {
 		t.Fatalf("%s failed, %v (%v), and then the store does not open: %v", failed, mode, err, openErr)
 	}
-	return s, err, failed
+	return s, failed, err
 }
 
 // liveUntilFatal returns what live returns, or what the store says that it dies
@@ -255,7 +255,7 @@ func (w *witness) checkRoom(t *testing.T, s *Store, name string, clean bool) {
 func TestFaults(t *testing.T) {
 	eachFault(t, func(t *testing.T, at int64, mode storagetest.FaultMode) string {
 		w := newWitness()
-		s, err, failed := lifeWithFault(t, at, mode, w.everyLife)
+		s, failed, err := lifeWithFault(t, at, mode, w.everyLife)
 		w.check(t, s, err)
 		mustClose(t, s)
 		if t.Failed() {

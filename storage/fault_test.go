@@ -21,7 +21,7 @@ import (
 func TestFaultsOfEdits(t *testing.T) {
 	eachFault(t, func(t *testing.T, at int64, mode storagetest.FaultMode) string {
 		told := new(toldSink)
-		s, err, failed := lifeWithFault(t, at, mode, func(o Options) error { return editedLife(o, told) })
+		s, failed, err := lifeWithFault(t, at, mode, func(o Options) error { return editedLife(o, told) })
 		told.mu.Lock()
 		p := told.promised
 		told.mu.Unlock()
