@@ -20,7 +20,7 @@ type History struct {
 	// be lost that came within Window of a kill.
 	Durable bool
 	Window  time.Duration
-	Kills   []time.Time
+	Kills   []time.Time // in their order
 
 	Sent    []Sent      // what the publishers sent
 	Readers [][]Event   // what each reader saw, in its order
@@ -31,7 +31,7 @@ type History struct {
 type Sent struct {
 	Author  string
 	Number  int       // from 1 for each author, each sent after the one before was acknowledged
-	Acked   time.Time // zero where no acknowledgement came
+	Acked   time.Time // zero where no acknowledgement came; not after the kill that the server had sent it before
 	ID      string    // as acknowledged
 	Offset  uint64
 	Epoch   string // left empty where the publisher does not know it
@@ -65,18 +65,26 @@ func (h *History) Check() []string {
 	return c.wrong
 }
 
-// Lost counts the acknowledged messages that are not in the log.
-func (h *History) Lost() (n int) {
+// Lost counts the acknowledged messages that are not in the log, and returns how
+// long before the next kill the earliest of them was acknowledged.
+func (h *History) Lost() (n int, earliest time.Duration) {
 	there := make(map[string]bool)
 	for _, m := range h.Log {
 		there[m.ID] = true
 	}
 	for _, s := range h.Sent {
-		if !s.Acked.IsZero() && !there[s.ID] {
-			n++
+		if s.Acked.IsZero() || there[s.ID] {
+			continue
+		}
+		n++
+		for _, kill := range h.Kills {
+			if before := kill.Sub(s.Acked); before >= 0 {
+				earliest = max(earliest, before)
+				break
+			}
 		}
 	}
-	return n
+	return n, earliest
 }
 
 type check struct {
@@ -134,7 +142,7 @@ func (c *check) sent() {
 func (c *check) excused(acked time.Time) bool {
 	return slices.ContainsFunc(c.Kills, func(kill time.Time) bool {
 		before := kill.Sub(acked)
-		return before < c.Window && before > -c.Window
+		return before >= 0 && before < c.Window
 	})
 }
 

@@ -58,6 +58,10 @@ func TestWhatIsCaught(t *testing.T) {
 			cut(h, 5)
 			h.Readers, h.Durable = nil, false
 		}, "a loss"},
+		{"async: lost just after the kill", func(h *History) {
+			cut(h, 5)
+			h.Readers, h.Durable, h.Sent[5].Acked = nil, false, h.Kills[0].Add(time.Millisecond)
+		}, "a loss"},
 		{"async: lost, and its reader is not told", func(h *History) {
 			cut(h, 5)
 			h.Durable, h.Sent[5].Acked = false, h.Kills[0]
@@ -113,7 +117,7 @@ func TestLost(t *testing.T) {
 	h := good()
 	h.Log = h.Log[:4]
 	h.Sent[5].Acked = time.Time{}
-	if n := h.Lost(); n != 1 {
-		t.Errorf("%d are lost", n)
+	if n, earliest := h.Lost(); n != 1 || earliest != time.Minute {
+		t.Errorf("%d are lost, of up to %v before the kill", n, earliest)
 	}
 }
