@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
 )
 
 // transcript is a frameSink that writes down what it is told, and asks for a
@@ -102,6 +104,83 @@ func FuzzFrames(f *testing.F) {
 }
 
 func slicesEqual(a, b []string) bool { return strings.Join(a, "\n") == strings.Join(b, "\n") }
+
+// readWithGobwas reads a stream as gobwas/ws does by itself: frames, fragments
+// and UTF-8. It returns what came of it up to the first error, which it returns.
+func readWithGobwas(stream []byte) (lines []string, err error) {
+	note := func(kind string, op ws.OpCode, payload []byte) {
+		lines = append(lines, fmt.Sprintf("%s %d %x", kind, op, payload))
+	}
+	rd := wsutil.Reader{Source: bytes.NewReader(stream), State: ws.StateServerSide, CheckUTF8: true}
+	rd.OnIntermediate = func(h ws.Header, payload io.Reader) error {
+		b, err := io.ReadAll(payload)
+		if err == nil && int64(len(b)) < h.Length {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return err
+		}
+		if note("control", h.OpCode, b); h.OpCode == ws.OpClose {
+			return errClosed
+		}
+		return nil
+	}
+	for {
+		h, err := rd.NextFrame()
+		if err != nil {
+			return lines, err
+		}
+		b, err := io.ReadAll(&rd)
+		if err != nil {
+			return lines, err
+		}
+		if !h.OpCode.IsControl() {
+			note("message", h.OpCode, b)
+			continue
+		}
+		if note("control", h.OpCode, b); h.OpCode == ws.OpClose {
+			return lines, errClosed
+		}
+	}
+}
+
+// errClosed ends readWithGobwas after a close frame.
+var errClosed = errors.New("a close frame")
+
+// FuzzAgainstGobwas holds the frame reader to another one, gobwas/ws's own: both
+// see the same messages and control frames, and where one sees an error of the
+// protocol, so does the other.
+func FuzzAgainstGobwas(f *testing.F) {
+	for _, sc := range scripts() {
+		if len(sc.send) < 4096 {
+			f.Add(sc.send, []byte{2, 90})
+		}
+	}
+	var pool buffers
+	f.Fuzz(func(t *testing.T, stream, cuts []byte) {
+		if len(stream) > 1<<16 {
+			return
+		}
+		got, err := readAll(t, &pool, stream, cuts, false)
+		want, wantErr := readWithGobwas(stream)
+		for i := range min(len(got), len(want)) {
+			if got[i] != want[i] {
+				t.Fatalf("frame %d: %s, gobwas/ws: %s", i, got[i], want[i])
+			}
+		}
+		var bad *protocolError
+		theirs := wantErr != nil && !errors.Is(wantErr, io.EOF) && !errors.Is(wantErr, io.ErrUnexpectedEOF) && !errors.Is(wantErr, errClosed)
+		switch errors.As(err, &bad); {
+		case bad != nil && bad.code == ws.StatusMessageTooBig: // the reader's own limit
+		case bad == nil && len(got) != len(want):
+			t.Errorf("%q, gobwas/ws: %q (%v)", got, want, wantErr)
+		case bad != nil && len(want) > len(got):
+			t.Errorf("%v after %q, gobwas/ws: %q", err, got, want)
+		case bad == nil && theirs:
+			t.Errorf("no error after %q, gobwas/ws: %v", got, wantErr)
+		}
+	})
+}
 
 // FuzzText: a text cut anywhere is judged as it is as a whole, and never late.
 func FuzzText(f *testing.F) {

@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"encoding/base64"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -112,4 +113,16 @@ func TestSessionIDs(t *testing.T) {
 			t.Errorf("%q is taken for an id", text)
 		}
 	}
+}
+
+// FuzzParseID: only the one text that stands for an id is taken for it.
+func FuzzParseID(f *testing.F) {
+	f.Add(base64.RawURLEncoding.EncodeToString(make([]byte, 16)))
+	f.Add("AAAAAAAAAAAAAAAAAAAAAB")
+	f.Add("AAAAAAAAAAAAAAAAAAAA\nA")
+	f.Fuzz(func(t *testing.T, text string) {
+		if id, ok := parseID(text); ok && base64.RawURLEncoding.EncodeToString(id[:]) != text {
+			t.Errorf("%q is taken for %x", text, id)
+		}
+	})
 }

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"os"
 	"reflect"
@@ -212,6 +213,20 @@ func FuzzDecodeState(f *testing.F) {
 			if again := appendClass(nil, c); !bytes.Equal(again, class) {
 				t.Fatalf("%x became %x", class, again)
 			}
+		}
+	})
+}
+
+func FuzzDecodeReceipt(f *testing.F) {
+	f.Add(append([]byte{receiptVersion << 4}, 0xac, 0x02))
+	f.Add([]byte{receiptVersion << 4, 0x80, 0x00})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		offset, err := decodeReceipt(b)
+		if err != nil {
+			return
+		}
+		if again := binary.AppendUvarint([]byte{receiptVersion << 4}, offset); !bytes.Equal(again, b) {
+			t.Fatalf("%x became %x", b, again)
 		}
 	})
 }

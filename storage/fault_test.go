@@ -13,97 +13,25 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/thronghq/throng/proto"
+	"github.com/thronghq/throng/storage/storagetest"
 )
-
-// TestFaults fails the i-th write of the disk, for every i until a whole life of
-// a store passes without one. Whatever happens, what was acknowledged in a sync
-// room is on the disk, and the store never says that all is well after it lost
-// something.
-func TestFaults(t *testing.T) {
-	for i := int64(0); ; i++ {
-		if i > 2000 {
-			t.Fatal("2,000 writes for one short life of a store")
-		}
-		if !faultAt(t, i) {
-			t.Logf("%d writes were failed one by one", i)
-			return
-		}
-	}
-}
-
-// faultAt lives one short life of a store in which one write fails, and reports
-// whether there was one.
-func faultAt(t *testing.T, at int64) (happened bool) {
-	t.Helper()
-	var acknowledged atomic.Uint64
-	s, err, failed := lifeWithFault(t, at, func(o Options) error { return shortLife(o, &acknowledged) })
-	promised := acknowledged.Load()
-	m := join(t, s, "safe:a")
-	if got := m.Head().Offset; got < promised || (err == nil && got != 40) {
-		t.Fatalf("write %d failed (%v): %d messages of %d acknowledged ones", at, err, got, promised)
-	}
-	wantOffsets(t, fmt.Sprintf("write %d failed", at), m.read(proto.Range{}), upTo(1, m.Head().Offset))
-	mustClose(t, s)
-	return failed
-}
-
-// lifeWithFault lets a store live in which one write fails, and opens it again on
-// a disk that lost what was not synced by then. It returns how the life ended, and
-// whether a write has failed.
-func lifeWithFault(t *testing.T, at int64, live func(Options) error) (s *Store, err error, failed bool) {
-	t.Helper()
-	disk := vfs.NewCrashableMem()
-	var writes atomic.Int64
-	var hit atomic.Bool
-	o := testOptions(errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if op.Path == "data" && op.Kind == errorfs.OpFileSync {
-			return nil // Pebble panics in a goroutine of its own
-		}
-		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && writes.Add(1)-1 == at {
-			hit.Store(true)
-			return errorfs.ErrInjected
-		}
-		return nil
-	})), newClock())
-	fatal := make(chan error, 1)
-	o.Fatal = func(err error) { fatal <- err }
-	ended := make(chan error, 1)
-	go func() { ended <- live(o) }() // may hang for good once Fatal is called
-	select {
-	case err = <-ended:
-	case err = <-fatal:
-	}
-	failed = hit.Load()
-	o.FS, o.Fatal = disk.CrashClone(vfs.CrashCloneCfg{}), nil
-	s, openErr := Open("data", o)
-	if openErr != nil {
-		t.Fatalf("write %d failed (%v), and then the store does not open: %v", at, err, openErr)
-	}
-	return s, err, failed
-}
 
 // TestFaultsOfEdits is TestFaults with edits of an async room: what was answered
 // holds.
 func TestFaultsOfEdits(t *testing.T) {
-	for i := int64(0); ; i++ {
-		if i > 2000 {
-			t.Fatal("2,000 writes for one short life of a store")
-		}
+	eachFault(t, func(t *testing.T, at int64, mode storagetest.FaultMode) string {
 		told := new(toldSink)
-		s, err, failed := lifeWithFault(t, i, func(o Options) error { return editedLife(o, told) })
+		s, failed, err := lifeWithFault(t, at, mode, func(o Options) error { return editedLife(o, told) })
 		told.mu.Lock()
 		p := told.promised
 		told.mu.Unlock()
 		if err == nil && (len(p.deleted) != 10 || p.floor != 5 || !p.ended) {
-			t.Fatalf("write %d failed without an error: %+v", i, p)
+			t.Fatalf("%s failed (%v) without an error: %+v", failed, mode, p)
 		}
 		checkPromised(t, s, "a", &p)
 		mustClose(t, s)
-		if !failed {
-			t.Logf("%d writes were failed one by one", i)
-			return
-		}
-	}
+		return failed
+	})
 }
 
 // editedLife opens a store, appends and deletes messages in an async room, trims
@@ -146,35 +74,6 @@ func editedLife(o Options, told *toldSink) error {
 	}
 	if err := do(endOfRoom()); err != nil {
 		return err
-	}
-	return s.Close()
-}
-
-// shortLife opens a store, appends 40 messages to a sync room, and closes it. It
-// ends early where the store says that it has failed.
-func shortLife(o Options, acknowledged *atomic.Uint64) error {
-	s, err := Open("data", o)
-	if err != nil {
-		return err
-	}
-	answers := make(chan *proto.Publish, 40)
-	r, err := s.Room("safe:a", func(pubs []*proto.Publish) {
-		for _, p := range pubs {
-			answers <- p
-		}
-	})
-	if err != nil {
-		return err
-	}
-	for range 40 {
-		if err := r.Append(publish("x")); err != nil {
-			return err
-		}
-		p := <-answers
-		if p.Err != nil {
-			return p.Err
-		}
-		acknowledged.Store(p.Offset)
 	}
 	return s.Close()
 }

@@ -38,8 +38,9 @@ type Options struct {
 	Now func() time.Time // default: time.Now
 
 	// Fatal is called once, from whichever goroutine noticed, when the
-	// write-ahead log or the manifest can no longer be written or synced;
-	// that can be during Open, which then does not return. The process must
+	// write-ahead log, the manifest or their directory can no longer be
+	// written or synced, or no further log can be created; that can be during
+	// Open, which then does not return. The process must
 	// end: nothing is acknowledged any more. Fatal must not call the Store.
 	// Default: the failure is logged and Healthy reports it.
 	Fatal func(error)

@@ -22,7 +22,7 @@ const maxOpenTables = 500
 // docs/design/0010-key-layout.md.
 func (s *Store) pebbleOptions(memTable uint64) *pebble.Options {
 	o := &pebble.Options{
-		FS:                          s.opts.FS,
+		FS:                          s.guard,
 		FormatMajorVersion:          formatVersion,
 		CacheSize:                   s.opts.CacheBytes,
 		MaxOpenFiles:                maxOpenTables,

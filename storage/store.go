@@ -36,6 +36,7 @@ type Store struct {
 	queue   queue
 	durable durability
 	space   *space
+	guard   *guard
 
 	flights chan *flight  // from the committer to the deliverer, in order
 	landed  chan *flight  // to be used again
@@ -96,7 +97,10 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, err
 	}
 	c, err := s.load()
-	if err != nil {
+	switch {
+	case s.failure() != nil:
+		return nil, err // Pebble cannot be closed any more
+	case err != nil:
 		return nil, errors.Join(err, s.db.Close())
 	}
 	s.tele.exportGauges(s)
@@ -137,7 +141,8 @@ func (s *Store) openDB(dir string) error {
 		fs: fs, dir: dir, minFree: minFree, resumeAt: minFree + minFree/4,
 		log: s.log, free: &s.tele.freeBytes,
 	}
-	db, err := s.openPebble(fs, dir, memTable)
+	s.guard = &guard{FS: fs, s: s}
+	db, err := s.openPebble(s.guard, dir, memTable)
 	switch {
 	case errors.Is(err, syscall.EAGAIN):
 		return fmt.Errorf("storage: %s is in use by another process: %w", dir, err)
@@ -152,11 +157,6 @@ func (s *Store) openDB(dir string) error {
 // created, is still written in the old format, which cannot tell damage in a
 // log's middle from its end: then the store is opened twice.
 func (s *Store) openPebble(fs vfs.FS, dir string, memTable uint64) (db *pebble.DB, err error) {
-	defer func() { // Pebble panics where a directory cannot be synced
-		if p := recover(); p != nil {
-			err = fmt.Errorf("pebble: %v", p)
-		}
-	}()
 	desc, err := pebble.Peek(dir, fs)
 	if err != nil {
 		return nil, err
@@ -308,6 +308,18 @@ func (s *Store) Close() error {
 	if err := s.failure(); err != nil {
 		return err
 	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.end() }() // stays behind where the log fails meanwhile
+	select {
+	case err := <-ended:
+		return err
+	case <-s.dead:
+		return s.failure()
+	}
+}
+
+// end waits for what is under way, writes the last records and closes Pebble.
+func (s *Store) end() error {
 	s.writers.Wait()
 	close(s.drained)
 	s.ticker.Wait()
