@@ -55,6 +55,7 @@ func (c *Conn) adopt() {
 	c.start()
 	c.readHead(first)
 	c.core.pool.put(first)
+	c.readRest()
 	c.accountIn()
 }
 
@@ -72,6 +73,10 @@ func (c *Conn) readHead(b []byte) {
 			return
 		}
 		scanned = 0
+	}
+	if c.secure && c.tls == nil {
+		c.startTLS(b)
+		return
 	}
 	size := findHead(b, scanned)
 	if size == 0 && len(b) <= c.core.limits.HandshakeBytes {
@@ -286,13 +291,18 @@ func (c *Conn) giveAway(read []byte) {
 		c.mu.Unlock()
 		return
 	}
-	op, fd := c.op, int(c.fd)
+	op, fd, stream := c.op, int(c.fd), c.tls
+	if stream != nil {
+		stream.toWebLocked()
+		c.tls = nil
+		c.discardOutLocked()
+	}
 	c.phase, c.op, c.fd = phaseEnded, nil, -1
 	c.mu.Unlock()
 	op.OnHup = nil // the poller may have seen a hang-up, too; net/http will find it
 	_ = c.loop.poll.Control(op, netpoll.PollDetach)
 	c.core.stats.handOvers.Add(1)
-	c.core.handOver(c, fd, op, bytes.Clone(read))
+	c.core.handOver(c, fd, op, stream, bytes.Clone(read))
 	c.core.leave(c)
 }
 

@@ -36,6 +36,12 @@ type coreStats struct {
 	handOvers    atomic.Uint64
 	adopted      atomic.Uint64
 	shed         atomic.Uint64
+	tlsBroken    atomic.Uint64 // connections whose records could not be read
+}
+
+// tlsHandshake counts one TLS handshake by its result.
+func (s *coreStats) tlsHandshake(result string) {
+	s.set.GetOrCreateCounter(fmt.Sprintf("throng_tls_handshakes_total{result=%q}", result)).Inc()
 }
 
 // handshake counts one handshake by its result.
@@ -100,6 +106,13 @@ func (s *Server) writeMetrics(w io.Writer) {
 	metrics.WriteCounterUint64(w, "throng_http_handovers_total", st.handOvers.Load())
 	metrics.WriteCounterUint64(w, "throng_http_adopted_total", st.adopted.Load())
 	metrics.WriteCounterUint64(w, "throng_shed_total", st.shed.Load())
+	metrics.WriteCounterUint64(w, "throng_tls_broken_total", st.tlsBroken.Load())
+	running, waiting := 0, 0
+	if h := s.core.handshakes; h != nil {
+		running, waiting = h.counts()
+	}
+	metrics.WriteGaugeFloat64(w, "throng_tls_handshakes_running", float64(running))
+	metrics.WriteGaugeFloat64(w, "throng_tls_handshakes_waiting", float64(waiting))
 	metrics.WriteGaugeFloat64(w, "throng_connections", float64(st.opened.Load()))
 	metrics.WriteGaugeFloat64(w, "throng_sockets", float64(s.core.live.count()))
 	metrics.WriteGaugeFloat64(w, "throng_outbox_bytes", float64(s.core.memory.outboxes.Load()))

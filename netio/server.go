@@ -72,6 +72,10 @@ func newServer(o *Options) *Server {
 	co.memory.budget, co.memory.over = o.MemoryBudget, make(chan struct{}, 1)
 	co.stats.set = o.Metrics
 	co.live.init()
+	if o.TLS != nil {
+		co.handshakes = newHandshakes(o.TLS)
+	}
+	co.stats.set.GetOrCreateCounter(`throng_tls_handshakes_total{result="done"}`)
 	s := &Server{
 		core:      co,
 		stopSweep: make(chan struct{}),
@@ -124,6 +128,7 @@ func (s *Server) open(o *Options) error {
 		for i, fd := range fds {
 			l := s.loops[i%len(s.loops)]
 			ln := &listener{core: s.core, loop: l, loops: s.loops, gate: s.gate, fd: fd, next: i % len(s.loops)}
+			ln.tls = o.TLS != nil && addr.Network() != "unix"
 			if len(fds) == len(s.loops) {
 				ln.loops, ln.next = []*loop{l}, 0
 			}
@@ -227,6 +232,9 @@ func (s *Server) end(ctx context.Context) error {
 	}
 	web.Wait()
 	s.web.givers.Wait() // no connection is left that could be given away
+	if s.core.handshakes != nil {
+		s.core.handshakes.work.Wait() // … or whose handshake could go on
+	}
 	return errors.Join(err, webErr, s.release())
 }
 
