@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/thronghq/throng/api"
+	"github.com/thronghq/throng/internal/certs"
 	"github.com/thronghq/throng/internal/config"
 	"github.com/thronghq/throng/internal/systemd"
 	"github.com/thronghq/throng/netio"
@@ -34,6 +35,7 @@ type node struct {
 	identity *identity
 	hooks    *hooks
 	hub      *room.Hub
+	certs    *certs.Source
 	server   *netio.Server
 	admin    *adminServer
 
@@ -127,6 +129,9 @@ func (n *node) close(err error) error {
 	}
 	if n.admin != nil {
 		n.admin.close()
+	}
+	if n.certs != nil {
+		n.certs.Close()
 	}
 	if n.hooks != nil {
 		n.hooks.closeGate()

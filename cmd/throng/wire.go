@@ -15,6 +15,7 @@ import (
 	"github.com/thronghq/throng/api/openapi"
 	"github.com/thronghq/throng/auth"
 	"github.com/thronghq/throng/internal/buildinfo"
+	"github.com/thronghq/throng/internal/certs"
 	"github.com/thronghq/throng/internal/config"
 	"github.com/thronghq/throng/netio"
 	"github.com/thronghq/throng/proto"
@@ -44,6 +45,7 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	n.certs.Start()
 	go func() { n.ended <- n.server.Serve() }()
 	announce(os.Stdout, cfg, n.server.Addrs(), n.identity.ownSecret)
 	log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.Any("addresses", addresses(n.server.Addrs())),
@@ -91,7 +93,10 @@ func newNode(cfg *config.Config, log *slog.Logger) (n *node, err error) {
 		Limits: &cfg.Limits, Origins: cfg.Origins, Dev: cfg.Dev, BodyBytes: int64(cfg.API.Body), Timeout: cfg.API.Timeout, Logger: log,
 		StreamBytes: int64(cfg.Memory()) / budgetShare,
 	})
-	if n.server, err = listen(cfg, log, set, sessions, handler); err != nil {
+	if n.certs, err = openCerts(cfg, log, set); err != nil {
+		return n, err
+	}
+	if n.server, err = listen(cfg, log, set, n.certs.Config(), sessions, handler); err != nil {
 		return n, err
 	}
 	socket, err := listenAdmin(cfg.DataDir, log)
@@ -100,6 +105,18 @@ func newNode(cfg *config.Config, log *slog.Logger) (n *node, err error) {
 	}
 	n.admin = serveAdmin(socket, handler, log)
 	return n, nil
+}
+
+// acmeFolder is where certificates of an ACME authority lie in the data
+// directory.
+const acmeFolder = "acme"
+
+func openCerts(cfg *config.Config, log *slog.Logger, set *metrics.Set) (*certs.Source, error) {
+	t := &cfg.TLS
+	return certs.Open(certs.Options{
+		Cert: t.Cert, Key: t.Key, ClientCA: t.ClientCA, Logger: log, Metrics: set,
+		ACME: certs.ACME{Hosts: t.ACMEHosts, Email: t.ACMEEmail, Directory: t.ACMEDirectory, Cache: filepath.Join(cfg.DataDir, acmeFolder)},
+	})
 }
 
 // scheduleProcessors gives Go's scheduler a processor for each poller beside the
