@@ -276,16 +276,16 @@ func (c *Conn) end() {
 	c.dieLocked(CauseCut)
 	c.discardOutLocked()
 	c.phase = phaseEnded
-	op, fd := c.op, int(c.fd)
-	c.op, c.fd = nil, -1
+	op, fd, stream := c.op, int(c.fd), c.tls
+	c.op, c.fd, c.tls = nil, -1, nil
 	c.mu.Unlock()
 
 	if c.in != nil {
 		c.in.release()
 		c.in = nil
 	}
-	if c.tls != nil {
-		c.tls.release()
+	if stream != nil {
+		stream.release()
 	}
 	c.accountIn()
 	c.tellClosed()

@@ -248,7 +248,7 @@ func (s *tlsStream) held() int {
 	if s.hs != nil {
 		return s.hs.held()
 	}
-	return cap(s.rest)
+	return cap(s.rest) + s.buffered()
 }
 
 // received takes ciphertext from the socket.
@@ -276,6 +276,9 @@ func (c *Conn) pump() {
 			break
 		}
 		n, err := s.openLocked(plain)
+		if err == errDry {
+			s.trimLocked()
+		}
 		c.mu.Unlock()
 		if n > 0 {
 			c.take(plain[:n])
@@ -320,6 +323,7 @@ func (c *Conn) unreadable(err error) {
 // release gives the buffers back, once the descriptor is closed.
 func (s *tlsStream) release() {
 	if s.hs != nil {
+		s.c.core.handshakes.leave(s)
 		s.hs.fail(&s.c.core.pool, net.ErrClosed)
 	}
 	s.c.core.pool.put(s.rest)

@@ -480,7 +480,7 @@ func TestTLSManyAtOnce(t *testing.T) {
 // its turn, and gets it.
 func TestTLSInLine(t *testing.T) {
 	server, client := tlsSides(t)
-	s := start(t, Options{TLS: server})
+	s := start(t, Options{TLS: server}, func(s *Server) { s.core.handshakes.grace = time.Hour })
 	stalled := make([]*peer, maxHandshakes)
 	for i := range stalled {
 		stalled[i] = s.connect(t)
@@ -496,9 +496,44 @@ func TestTLSInLine(t *testing.T) {
 	if !eventually(func() bool { return s.metric("throng_tls_handshakes_waiting") == "1" }) {
 		t.Fatal("nobody waits")
 	}
+	gone := s.connect(t)
+	gone.send("\x16")
+	if !eventually(func() bool { return s.metric("throng_tls_handshakes_waiting") == "2" }) {
+		t.Fatal("the second one does not wait")
+	}
+	_ = gone.Close()
+	if !eventually(func() bool { return s.metric("throng_tls_handshakes_waiting") == "1" }) {
+		t.Fatal("who has gone stands in line")
+	}
 	_ = stalled[0].Close()
 	if err := <-done; err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestTLSStalled: where all places are taken by handshakes that stall, those who
+// come have them go, the slowest first.
+func TestTLSStalled(t *testing.T) {
+	server, client := tlsSides(t)
+	limits := proto.DefaultLimits()
+	limits.HandshakeTimeout = time.Hour
+	s := start(t, Options{TLS: server, Limits: limits}, func(s *Server) { s.core.handshakes.grace = 0 })
+	first := s.connect(t)
+	first.send("\x16")
+	if !eventually(func() bool { return s.metric("throng_tls_handshakes_running") == "1" }) {
+		t.Fatal("no handshake runs")
+	}
+	for range maxHandshakes - 1 {
+		s.connect(t).send("\x16")
+	}
+	if !eventually(func() bool { return s.metric("throng_tls_handshakes_running") == fmt.Sprint(maxHandshakes) }) {
+		t.Fatalf("%s handshakes run, want %d", s.metric("throng_tls_handshakes_running"), maxHandshakes)
+	}
+	for range 8 {
+		s.tlsDial(t, client)
+	}
+	if got := first.rest(); got != "" {
+		t.Errorf("got %q", got)
 	}
 }
 
@@ -636,4 +671,48 @@ func TestTLSShutdown(t *testing.T) {
 		t.Error(err)
 	}
 	_, _ = p.Close(), stalled.Close()
+}
+
+// TestTLSBuffers: what crypto/tls buffers is in the books while it waits for the
+// rest of a record, and gone when the record is read.
+func TestTLSBuffers(t *testing.T) {
+	if !tlsLayout.known {
+		t.Fatal("crypto/tls has other buffers than this package knows: see tlsbuffers.go")
+	}
+	server, client := tlsSides(t)
+	r := newRecorder()
+	s := start(t, Options{TLS: server, Handler: r})
+	p := s.connect(t)
+	var record []byte
+	cut := &cutter{p.Conn, func(c net.Conn, b []byte) error { _, err := c.Write(b); return err }}
+	p.Conn = tls.Client(cut, client)
+	p.upgrade()
+	c := r.wait(t, "open").c
+	payload := strings.Repeat("x", 15_000)
+	p.frame(text, payload) // so that records are as long as they can be from here on
+	p.expect("81 " + payload)
+	cut.write = func(_ net.Conn, b []byte) error { record = append(record, b...); return nil }
+	for len(record) < 100_000 {
+		p.frame(text, payload)
+	}
+	last := len(record) - 5000
+	if _, err := cut.Conn.Write(record[:last]); err != nil {
+		t.Fatal(err)
+	}
+	if !eventually(func() bool { return s.core.memory.partials.Load() > 8<<10 }) {
+		t.Errorf("%d bytes are in the books", s.core.memory.partials.Load())
+	}
+	if _, err := cut.Conn.Write(record[last:]); err != nil {
+		t.Fatal(err)
+	}
+	for range (len(record) + 14_999) / 15_100 {
+		p.expect("81 " + payload)
+	}
+	if !eventually(func() bool { return c.held.Load() == 0 }) {
+		t.Errorf("%d bytes are held by an idle connection", c.held.Load())
+	}
+	raw, hand, _ := tlsLayout.of(c.tls.conn)
+	if raw.Cap() > keptRaw || hand.Cap() > 0 {
+		t.Errorf("an idle connection keeps %d and %d bytes", raw.Cap(), hand.Cap())
+	}
 }

@@ -1,34 +1,47 @@
 package netio
 
 import (
+	"container/list"
 	"crypto/tls"
 	"errors"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/thronghq/throng/proto"
 )
 
 const (
-	maxHandshakes     = 1024     // TLS handshakes at once, a goroutine each; more wait for their turn
+	maxHandshakes     = 1024 // TLS handshakes at once, a goroutine each; more wait for their turn
+	stallGrace        = time.Second
 	maxHandshakeBytes = 64 << 10 // ciphertext that waits for a handshake; past it the socket is not read
 )
 
 // handshakes runs TLS handshakes: each on a goroutine while it lasts, at most
 // maxHandshakes at once, of which as many compute as there are places in
 // compute. The rest of the processors are the pollers'. Who comes when all are
-// taken waits in line. Limits.HandshakeTimeout ends handshakes, wherever they
-// are, for it counts from the accept.
+// taken waits in line, and has the one go that has kept the server waiting for
+// longest, if that was for grace or more: who stalls does not keep others out.
+// Limits.HandshakeTimeout ends handshakes, wherever they are, for it counts from
+// the accept.
 type handshakes struct {
 	// Static after construction.
 	config  *tls.Config
 	compute chan struct{}
+	grace   time.Duration
 
 	work sync.WaitGroup
 
 	mu      sync.Mutex
 	running int
-	waiting []*tlsStream // bounded by the connections
+	waiting list.List // of *tlsStream, in line; those that have ended are taken out
+	stalled list.List // of stall, by time: those among the running that wait for their peer
+}
+
+// stall is a handshake that waits for its peer, and since when.
+type stall struct {
+	s     *tlsStream
+	since time.Time
 }
 
 // newHandshakes takes what the operator says of certificates, and says the rest.
@@ -40,33 +53,73 @@ func newHandshakes(config *tls.Config) *handshakes {
 	if config.NextProtos == nil {
 		config.NextProtos = []string{"http/1.1"}
 	}
-	return &handshakes{config: config, compute: make(chan struct{}, max(runtime.NumCPU()/2, 1))}
+	return &handshakes{config: config, grace: stallGrace, compute: make(chan struct{}, max(runtime.NumCPU()/2, 1))}
 }
 
 // enter has a handshake run, now or when its turn comes.
 func (h *handshakes) enter(s *tlsStream) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.running == maxHandshakes {
-		h.waiting = append(h.waiting, s)
+	if h.running < maxHandshakes {
+		h.running++
+		h.work.Go(func() { h.run(s) })
+		h.mu.Unlock()
 		return
 	}
-	h.running++
-	h.work.Go(func() { h.run(s) })
+	s.hs.turn = h.waiting.PushBack(s)
+	var slowest *tlsStream
+	if front := h.stalled.Front(); front != nil && time.Since(front.Value.(stall).since) >= h.grace {
+		slowest = h.stalled.Remove(front).(stall).s
+	}
+	h.mu.Unlock()
+	if slowest != nil {
+		slowest.c.giveWay()
+	}
+}
+
+// giveWay ends a connection for its TLS handshake, unless it is done after all.
+func (c *Conn) giveWay() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.tls != nil && c.tls.hs != nil {
+		c.dieLocked(CauseCut)
+	}
+}
+
+// leave takes a handshake that has ended out of the line, if it stands there.
+func (h *handshakes) leave(s *tlsStream) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.hs.turn != nil {
+		h.waiting.Remove(s.hs.turn)
+		s.hs.turn = nil
+	}
+}
+
+// awaits calls wait, in which the handshake waits for its peer and others
+// compute.
+func (h *handshakes) awaits(s *tlsStream, wait func()) {
+	<-h.compute
+	h.mu.Lock()
+	place := h.stalled.PushBack(stall{s, time.Now()})
+	h.mu.Unlock()
+	wait()
+	h.mu.Lock()
+	h.stalled.Remove(place) // does nothing where enter was first
+	h.mu.Unlock()
+	h.compute <- struct{}{}
 }
 
 // next returns the handshake whose turn it is, or nil.
 func (h *handshakes) next() *tlsStream {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.waiting) == 0 {
-		h.waiting = nil
+	front := h.waiting.Front()
+	if front == nil {
 		h.running--
 		return nil
 	}
-	s := h.waiting[0]
-	h.waiting[0] = nil
-	h.waiting = h.waiting[1:]
+	s := h.waiting.Remove(front).(*tlsStream)
+	s.hs.turn = nil
 	return s
 }
 
@@ -74,7 +127,7 @@ func (h *handshakes) next() *tlsStream {
 func (h *handshakes) counts() (running, waiting int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.running, len(h.waiting)
+	return h.running, h.waiting.Len()
 }
 
 // run does one handshake after the other until none waits.
@@ -83,12 +136,14 @@ func (h *handshakes) run(s *tlsStream) {
 		h.compute <- struct{}{}
 		err := s.conn.Handshake()
 		<-h.compute
-		s.c.shook(err)
+		s.c.shook(s, err)
 	}
 }
 
 // tlsHandshake is what a tlsStream needs besides while its handshake runs.
 type tlsHandshake struct {
+	turn *list.Element // in handshakes.waiting, whose lock guards it; nil where it is not in line
+
 	mu   sync.Mutex
 	more sync.Cond
 	in   []byte // ciphertext, lent by the pool
@@ -113,21 +168,10 @@ func (h *tlsHandshake) feed(pool *buffers, b []byte) bool {
 // read is the goroutine's: it waits for ciphertext, and lets others compute
 // meanwhile.
 func (h *tlsHandshake) read(s *tlsStream, b []byte) (int, error) {
-	h.mu.Lock()
-	if h.at == len(h.in) && h.err == nil {
-		if h.full {
-			h.full = false
-			s.c.loop.post(s.c, taskResume)
-		}
-		compute := s.c.core.handshakes.compute
-		<-compute
-		for h.at == len(h.in) && h.err == nil {
-			h.more.Wait()
-		}
-		h.mu.Unlock() // the loop feeds it, and must not wait for a place
-		compute <- struct{}{}
-		h.mu.Lock()
+	if h.isEmpty() {
+		s.c.core.handshakes.awaits(s, func() { h.wait(s) })
 	}
+	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.err != nil {
 		return 0, h.err
@@ -137,6 +181,26 @@ func (h *tlsHandshake) read(s *tlsStream, b []byte) (int, error) {
 		h.in, h.at = h.in[:0], 0
 	}
 	return n, nil
+}
+
+// isEmpty reports whether a read would have to wait.
+func (h *tlsHandshake) isEmpty() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.at == len(h.in) && h.err == nil
+}
+
+// wait waits until there is something to read, or the end.
+func (h *tlsHandshake) wait(s *tlsStream) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.full {
+		h.full = false
+		s.c.loop.post(s.c, taskResume)
+	}
+	for h.at == len(h.in) && h.err == nil {
+		h.more.Wait()
+	}
 }
 
 // isFull reports whether the socket must not be read for now.
@@ -203,8 +267,7 @@ func (c *Conn) startTLS(b []byte) {
 }
 
 // shook is called by the handshake's goroutine when it is done or has failed.
-func (c *Conn) shook(err error) {
-	s := c.tls
+func (c *Conn) shook(s *tlsStream, err error) {
 	switch {
 	case err == nil:
 		c.core.stats.tlsHandshake("done")
