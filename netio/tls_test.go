@@ -408,7 +408,7 @@ func TestTLSClientCertificates(t *testing.T) {
 func TestTLSSlowHandshake(t *testing.T) {
 	server, client := tlsSides(t)
 	limits := proto.DefaultLimits()
-	limits.HandshakeTimeout = 300 * time.Millisecond
+	limits.HandshakeTimeout = 2 * time.Second // those who do not stall are done in time, also on a busy machine
 	s := start(t, Options{TLS: server, Limits: limits})
 	var slow []*peer
 	for _, send := range []string{"", "\x16", "\x16\x03\x01\x02\x00\x01", "\x16\x03\x01\x40\x00\x01\x00\x3f\xfc\x03\x03"} {
@@ -480,7 +480,9 @@ func TestTLSManyAtOnce(t *testing.T) {
 // its turn, and gets it.
 func TestTLSInLine(t *testing.T) {
 	server, client := tlsSides(t)
-	s := start(t, Options{TLS: server}, func(s *Server) { s.core.handshakes.grace = time.Hour })
+	limits := proto.DefaultLimits()
+	limits.HandshakeTimeout = time.Hour
+	s := start(t, Options{TLS: server, Limits: limits}, func(s *Server) { s.core.handshakes.grace = time.Hour })
 	stalled := make([]*peer, maxHandshakes)
 	for i := range stalled {
 		stalled[i] = s.connect(t)
