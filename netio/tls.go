@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	maxRecord     = 16 << 10 // plaintext in one TLS record (RFC 8446, section 5.1)
-	maxSealed     = 64 << 10 // ciphertext that may wait for the socket
-	recordSetup   = 22       // first byte of a connection that speaks TLS: a handshake record
+	maxRecord     = 16<<10 - 256 // plaintext in one TLS record, so that its ciphertext fits 16 KiB; RFC 8446, section 5.1, allows 16 KiB
+	maxSealed     = 64 << 10     // ciphertext that may wait for the socket
+	recordSetup   = 22           // first byte of a connection that speaks TLS: a handshake record
 	acmeTLSALPN   = "acme-tls/1"
 	plainBuffer   = 64 << 10 // what one read is decrypted into; each loop has one such buffer
 	plaintextHelp = "this address speaks TLS: use https:// or wss://"
