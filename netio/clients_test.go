@@ -3,7 +3,10 @@ package netio
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"errors"
 	"math/rand/v2"
+	"net"
 	"runtime"
 	"sync"
 	"testing"
@@ -76,6 +79,33 @@ func TestOtherClients(t *testing.T) {
 // TestChurn: thousands of connections come, talk while others broadcast to
 // them, and go in every way; nothing is left, and every Open has its Closed.
 func TestChurn(t *testing.T) {
+	churn(t, Options{}, 150, func(p *peer) *peer { return p })
+}
+
+// TestTLSChurn is TestChurn over TLS, in which clients go inside the TLS
+// handshake as well.
+func TestTLSChurn(t *testing.T) {
+	server, client := tlsSides(t)
+	client.ClientSessionCache = tls.NewLRUClientSessionCache(4)
+	churn(t, Options{TLS: server}, 60, func(p *peer) *peer {
+		if rand.IntN(10) == 0 {
+			left := rand.IntN(600) // bytes of what the client would send
+			p.Conn = &cutter{p.Conn, func(c net.Conn, b []byte) error {
+				n, err := c.Write(b[:min(left, len(b))])
+				if left -= n; err == nil && left == 0 {
+					return errors.Join(c.Close(), net.ErrClosed)
+				}
+				return err
+			}}
+		}
+		p.Conn = tls.Client(p.Conn, client)
+		return p
+	})
+}
+
+// churn has clients come and go on a server with these options. begin is what
+// they do first on a new connection.
+func churn(t *testing.T, o Options, rounds int, begin func(*peer) *peer) {
 	onPollers(t, func(t *testing.T, open func() (poller, error)) {
 		var (
 			mu             sync.Mutex
@@ -89,7 +119,9 @@ func TestChurn(t *testing.T) {
 			live[c] = true
 			opened++
 		}
-		s := start(t, Options{newPoller: open, Handler: churnHandler{r, func(c *Conn) {
+		o := o
+		o.newPoller, o.PingInterval, o.PingTimeout = open, 5*minTick, patience
+		o.Handler = churnHandler{r, func(c *Conn) {
 			mu.Lock()
 			defer mu.Unlock()
 			if !live[c] {
@@ -97,7 +129,8 @@ func TestChurn(t *testing.T) {
 			}
 			delete(live, c)
 			closed++
-		}}, PingInterval: 5 * minTick, PingTimeout: patience})
+		}}
+		s := start(t, o)
 		ctx, cancel := context.WithCancel(t.Context())
 		var work sync.WaitGroup
 		work.Go(func() { // a room's worker
@@ -121,11 +154,11 @@ func TestChurn(t *testing.T) {
 			}
 		})
 		var clients sync.WaitGroup
-		const workers, rounds = 8, 150
+		const workers = 8
 		for range workers {
 			clients.Go(func() {
 				for i := range rounds {
-					churnOnce(t, s, i)
+					churnOnce(begin(s.connect(t)), i)
 				}
 			})
 		}
@@ -149,8 +182,7 @@ type churnHandler struct {
 func (h churnHandler) Closed(c *Conn, _ CloseCause) { h.closed(c) }
 
 // churnOnce is one client's life. The server may cut it short at any point.
-func churnOnce(t *testing.T, s *testServer, i int) {
-	p := s.connect(t)
+func churnOnce(p *peer, i int) {
 	defer p.Close()
 	send := []byte(upgradeRequest("/ws") + string(cf(text, "hello")) + string(cf(0x01, "unfinished")))
 	switch i % 5 {

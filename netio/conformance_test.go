@@ -162,14 +162,13 @@ func TestConformance(t *testing.T) {
 				if chop == 1 && len(sc.send) > 4096 || chop > 0 && chop < 1000 && len(sc.send) > 1<<17 {
 					continue // some hundred thousand writes would show nothing more
 				}
-				t.Run(fmt.Sprintf("%s/%d", sc.name, chop), func(t *testing.T) { runScript(t, s, r, &sc, chop) })
+				t.Run(fmt.Sprintf("%s/%d", sc.name, chop), func(t *testing.T) { runScript(t, s.dial(t), r, &sc, chop) })
 			}
 		}
 	})
 }
 
-func runScript(t *testing.T, s *testServer, r *recorder, sc *script, chop int) {
-	p := s.dial(t)
+func runScript(t *testing.T, p *peer, r *recorder, sc *script, chop int) {
 	r.wait(t, "open")
 	sent := make(chan struct{})
 	go func() {

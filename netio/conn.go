@@ -66,6 +66,7 @@ type Conn struct {
 	trusted bool         // client is a trusted proxy: X-Forwarded-For counts
 	turn    turn         // how its handshake stands with core.admission
 	full    bool         // accepted past the server's bound, to be answered 503
+	secure  bool         // the address speaks TLS
 	inHeld  int          // bytes of in that are accounted for
 
 	mu      sync.Mutex
@@ -80,6 +81,7 @@ type Conn struct {
 	out     *outbox             // nil while nothing waits
 	outHeld int                 // bytes of out that held counts, shared ones in full
 	outOwn  int                 // bytes of out that core.memory counts as this connection's
+	tls     *tlsStream          // nil for plain TCP; changed by the loop's goroutine alone
 
 	held atomic.Int64 // inHeld + outHeld, for whoever looks for the largest
 }
@@ -228,6 +230,9 @@ func (c *Conn) failLocked(cause CloseCause, code ws.StatusCode, reason string, d
 // finishLocked tells the peer that nothing follows, once all of it is written.
 func (c *Conn) finishLocked() {
 	if c.phase == phaseLinger && c.out == nil && !(c.corked && len(c.loop.cork) > 0) {
+		if c.tls != nil && !c.tls.endLocked() {
+			return // flushLocked comes back here
+		}
 		c.setDueLocked(lingerWait)
 		shutdownWrite(int(c.fd))
 	}
@@ -256,6 +261,9 @@ func (c *Conn) discardOutLocked() {
 		c.core.freeOutbox(c.out)
 		c.out = nil
 	}
+	if c.tls != nil {
+		c.tls.discardLocked()
+	}
 	c.accountOutLocked()
 }
 
@@ -264,6 +272,9 @@ func (c *Conn) accountOutLocked() {
 	own, shared := 0, 0
 	if c.out != nil {
 		own, shared = c.out.own, c.out.shared
+	}
+	if c.tls != nil {
+		own += cap(c.tls.out)
 	}
 	if d := own + shared - c.outHeld; d != 0 {
 		c.outHeld += d

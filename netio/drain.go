@@ -56,6 +56,9 @@ func (s *Server) end(ctx context.Context) error {
 	}
 	web.Wait()
 	s.web.givers.Wait() // no connection is left that could be given away
+	if s.core.handshakes != nil {
+		s.core.handshakes.work.Wait() // … or whose handshake could go on
+	}
 	return errors.Join(err, webErr, s.release())
 }
 

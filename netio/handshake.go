@@ -52,6 +52,7 @@ func (c *Conn) adopt() {
 	c.start()
 	c.readHead(first)
 	c.core.pool.put(first)
+	c.readRest()
 	c.accountIn()
 }
 
@@ -69,6 +70,10 @@ func (c *Conn) readHead(b []byte) {
 			return
 		}
 		scanned = 0
+	}
+	if c.secure && c.tls == nil {
+		c.startTLS(b)
+		return
 	}
 	if c.turn == turnWaiting {
 		// A client has nothing to say before it is answered (RFC 6455,
@@ -310,13 +315,18 @@ func (c *Conn) giveAway(read []byte) {
 		c.mu.Unlock()
 		return
 	}
-	op, fd := c.op, int(c.fd)
+	op, fd, stream := c.op, int(c.fd), c.tls
+	if stream != nil {
+		stream.toWebLocked()
+		c.tls = nil
+		c.discardOutLocked()
+	}
 	c.phase, c.op, c.fd = phaseEnded, nil, -1
 	c.mu.Unlock()
 	op.OnHup = nil // the poller may have seen a hang-up, too; net/http will find it
 	_ = c.loop.poll.Control(op, netpoll.PollDetach)
 	c.core.stats.handOvers.Add(1)
-	c.core.handOver(c, fd, op, bytes.Clone(read))
+	c.core.handOver(c, fd, op, stream, bytes.Clone(read))
 	c.core.leave(c)
 }
 

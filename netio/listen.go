@@ -39,6 +39,7 @@ type listener struct {
 	loops []*loop // that connections are spread over
 	gate  *gate
 	fd    int
+	tls   bool // connections are secured
 	op    *netpoll.FDOperator
 
 	next int // owned by the loop's goroutine: index in loops
@@ -273,6 +274,7 @@ func (ln *listener) admit(fd int, remote netip.AddrPort) {
 	trusted := !remote.IsValid() || ln.core.proxies.trust(remote.Addr()) // a Unix socket has no address
 	c := newConn(l, fd, remote, trusted)
 	c.naked = trusted && ln.core.proxied
+	c.secure = ln.tls
 	if room == roomForAnswer {
 		c.full = true
 	}

@@ -1,6 +1,7 @@
 package netio
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
 	"os"
@@ -240,12 +241,13 @@ func TestOptions(t *testing.T) {
 		Origins:    []string{"example.org"},
 		Pollers:    -1,
 		SendBuffer: -1,
+		TLS:        new(tls.Config),
 		Limits:     proto.Limits{Outbox: 1},
 	})
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"Handler", `"nonsense"`, `"unix:"`, `"example.org"`, "Pollers", "SendBuffer", "Limits.Replies", "Limits.HandshakeBytes"} {
+	for _, want := range []string{"Handler", `"nonsense"`, `"unix:"`, `"example.org"`, "Pollers", "SendBuffer", "TLS", "Limits.Replies", "Limits.HandshakeBytes"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not name %s: %v", want, err)
 		}

@@ -23,9 +23,10 @@ type core struct {
 	sendBuffer int
 	logger     *slog.Logger
 	proxies    proxies
-	proxied    bool                                                       // proxies send a PROXY header
-	handOver   func(c *Conn, fd int, op *netpoll.FDOperator, read []byte) // gives a connection to net/http
-	firstPing  func() uint32                                              // tick of a new connection's first ping
+	proxied    bool                                                                          // proxies send a PROXY header
+	handshakes *handshakes                                                                   // nil where no address speaks TLS
+	handOver   func(c *Conn, fd int, op *netpoll.FDOperator, stream *tlsStream, read []byte) // gives a connection to net/http
+	firstPing  func() uint32                                                                 // tick of a new connection's first ping
 
 	admission *admission
 
@@ -73,13 +74,14 @@ func (co *core) leave(c *Conn) {
 type taskKind uint8
 
 const (
-	taskAdopt  taskKind = iota // take up a connection that net/http held
-	taskEnd                    // the poller has reported the hang-up
-	taskPause                  // stop reading
-	taskResume                 // read again
-	taskClosed                 // call Handler.Closed
-	taskDue                    // the time in the connection's slot has come
-	taskAdmit                  // its handshake's turn has come
+	taskAdopt   taskKind = iota // take up a connection that net/http held
+	taskEnd                     // the poller has reported the hang-up
+	taskPause                   // stop reading
+	taskResume                  // read again
+	taskClosed                  // call Handler.Closed
+	taskDue                     // the time in the connection's slot has come
+	taskAdmit                   // its handshake's turn has come
+	taskSecured                 // the TLS handshake is done
 )
 
 type task struct {
@@ -98,9 +100,12 @@ type loop struct {
 
 	// Owned by the loop's goroutine.
 	buf    []byte       // what every read of this loop goes into
+	plain  []byte       // what it is decrypted into; nil where no address speaks TLS
 	reader *frameReader // for a connection that holds none
 	spare  []task       // the other half of tasks
 	wakeOp *netpoll.FDOperator
+
+	control [2 + maxControl]byte // an answer to a control frame is made here
 
 	// Guarded by the lock of the connection that is corked, of which there
 	// is one at a time.
@@ -125,6 +130,9 @@ func newLoop(co *core, open func() (poller, error), start func(func())) (*loop, 
 		buf:    make([]byte, readBufferSize),
 		reader: co.newReader(),
 		cork:   make([]byte, 0, corkSize),
+	}
+	if co.handshakes != nil {
+		l.plain = make([]byte, plainBuffer)
 	}
 	start(func() {
 		if err := p.Wait(); err != nil {
@@ -201,6 +209,8 @@ func (c *Conn) run(kind taskKind) {
 		c.due()
 	case taskAdmit:
 		c.admit()
+	case taskSecured:
+		c.secured()
 	}
 }
 

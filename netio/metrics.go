@@ -35,6 +35,12 @@ type coreStats struct {
 	refused      atomic.Uint64 // connections closed at once because there are too many
 	handOvers    atomic.Uint64
 	adopted      atomic.Uint64
+	tlsBroken    atomic.Uint64 // connections whose records could not be read
+}
+
+// tlsHandshake counts one TLS handshake by its result.
+func (s *coreStats) tlsHandshake(result string) {
+	s.set.GetOrCreateCounter(fmt.Sprintf("throng_tls_handshakes_total{result=%q}", result)).Inc()
 }
 
 // handshake counts one handshake by its result.
@@ -102,6 +108,13 @@ func (s *Server) writeMetrics(w io.Writer) {
 	metrics.WriteGaugeUint64(w, "throng_admission_waiting", uint64(waiting))
 	metrics.WriteCounterUint64(w, "throng_admission_queued_total", queued)
 	metrics.WriteCounterUint64(w, "throng_admission_refused_total", refused)
+	metrics.WriteCounterUint64(w, "throng_tls_broken_total", st.tlsBroken.Load())
+	running, stalled := 0, 0
+	if h := s.core.handshakes; h != nil {
+		running, stalled = h.counts()
+	}
+	metrics.WriteGaugeFloat64(w, "throng_tls_handshakes_running", float64(running))
+	metrics.WriteGaugeFloat64(w, "throng_tls_handshakes_waiting", float64(stalled))
 	metrics.WriteGaugeFloat64(w, "throng_connections", float64(st.opened.Load()))
 	metrics.WriteGaugeFloat64(w, "throng_sockets", float64(s.core.live.count()))
 }

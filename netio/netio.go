@@ -14,9 +14,15 @@
 // has arrived of it, up to Accept.MaxMessage, and a head up to the handshake's
 // limits. What all of them hold together is counted in Options.Memory.
 //
+// Over TLS, crypto/tls runs on the event loop as everything else does; only a
+// handshake has a goroutine while it lasts. Outboxes hold plaintext, of which at
+// most one record is encrypted before the socket has taken it.
+//
 // Locks, in the order in which they may be taken: a listener's, the gate's, a
-// connection's, then, each by itself, a loop's tasks, the admission, the slots, the shared frames, the streaming requests. None but a connection's is held across a system call that
-// moves data, and no handler is called under any of them.
+// connection's with those of its tls.Conn, a handshake's, then, each by itself,
+// a loop's tasks, the admission, the slots, the shared frames, the streaming
+// requests, the handshakes that wait. None but a connection's is held across a
+// system call that moves data, and no handler is called under any of them.
 package netio
 
 import (

@@ -1,6 +1,7 @@
 package netio
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -59,6 +60,15 @@ type Options struct {
 	// elsewhere that sends one. The address in the header takes the place of
 	// the proxy's: if it is a proxy's, too, X-Forwarded-For goes on from it.
 	ProxyProtocol bool
+
+	// TLS has all TCP addresses speak TLS, and nothing else; Unix sockets stay
+	// plain. It is a server's configuration, of which nothing may change any
+	// more. Its callbacks must not wait: as many handshakes run at once as half
+	// the processors. What GetConfigForClient returns is used as it is and
+	// should set DynamicRecordSizingDisabled. TLS 1.2 is the oldest version
+	// whatever it says, and renegotiation is off. A client that agrees on
+	// acme-tls/1 gets a certificate and nothing else. nil is plain TCP.
+	TLS *tls.Config
 
 	// Limits bound what a client may send and make grow. Of its fields,
 	// Outbox, Replies and Handshake… are used here, and Message and Envelope
@@ -161,6 +171,9 @@ func (o *Options) validate() error {
 		if err := checkOrigin(a); err != nil {
 			add("Origins: %w", err)
 		}
+	}
+	if t := o.TLS; t != nil && len(t.Certificates) == 0 && t.GetCertificate == nil && t.GetConfigForClient == nil {
+		add("TLS has no certificate")
 	}
 	for _, n := range o.TrustedProxies {
 		if !n.IsValid() {

@@ -37,13 +37,23 @@ func (c *Conn) onRead(netpoll.Poll) error {
 func (c *Conn) received(b []byte) {
 	c.chunk.seen[c.slot].Store(c.core.clock.now())
 	c.loop.stats.bytesIn.Add(uint64(len(b)))
+	if c.tls != nil {
+		c.tls.received(b)
+	} else {
+		c.take(b)
+	}
+	c.accountIn()
+}
+
+// take takes what the peer sent, decrypted where it was encrypted, and
+// overwrites it.
+func (c *Conn) take(b []byte) {
 	switch c.currentPhase() {
 	case phaseHandshake:
 		c.readHead(b)
 	case phaseOpen, phaseClosing:
 		c.readFrames(b)
 	}
-	c.accountIn()
 }
 
 // readFrames reads b with its replies corked.
@@ -119,8 +129,7 @@ func (c *Conn) control(op ws.OpCode, payload []byte) bool {
 	c.loop.stats.framesIn.Add(1)
 	switch op {
 	case ws.OpPing:
-		var frame [2 + maxControl]byte
-		c.Reply(AppendFrame(frame[:0], ws.OpPong, payload))
+		c.Reply(AppendFrame(c.loop.control[:0], ws.OpPong, payload))
 	case ws.OpClose:
 		c.peerClosed(payload)
 		return false
@@ -152,8 +161,7 @@ func (c *Conn) peerClosed(body []byte) {
 	case c.phase == phaseClosing:
 		c.endLocked(CausePeer, code, nil)
 	default:
-		var frame [2 + maxControl]byte
-		c.endLocked(CausePeer, code, appendCloseFrame(frame[:0], code, ""))
+		c.endLocked(CausePeer, code, appendCloseFrame(c.loop.control[:0], code, ""))
 	}
 }
 
@@ -190,7 +198,7 @@ func (c *Conn) drainedLocked() bool {
 func (c *Conn) pause() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.phase > phaseLinger || c.watch == watchWrite {
+	if c.phase > phaseLinger || c.watch == watchWrite || !c.paused {
 		return
 	}
 	if c.loop.poll.Control(c.op, netpoll.PollDetach) != nil {
@@ -203,29 +211,44 @@ func (c *Conn) pause() {
 // resume watches for input again, and reads what was left.
 func (c *Conn) resume() {
 	c.mu.Lock()
-	if c.phase > phaseLinger || !c.paused || c.watch != watchWrite {
+	if c.phase > phaseLinger || !c.paused || c.handshakeFull() || !c.watchInputLocked() {
 		c.mu.Unlock()
 		return
 	}
-	if c.loop.poll.Control(c.op, netpoll.PollDetach) != nil {
-		c.mu.Unlock()
-		return // the hang-up is under way
-	}
-	c.paused, c.watch = false, watchRead
-	_ = c.loop.poll.Control(c.op, netpoll.PollReadable) // an open descriptor can be watched
-	if c.out != nil {
-		c.watchLocked()
-	}
 	reading := c.phase <= phaseClosing
 	c.mu.Unlock()
-	if reading && c.in != nil && c.in.rest != nil {
+	if !reading {
+		return
+	}
+	if c.in != nil && c.in.rest != nil {
 		rest := c.in.rest
 		c.in.rest = nil
 		c.readFrames(rest)
 		c.core.pool.put(rest)
 		c.accountIn()
 	}
+	c.readRest()
 }
+
+// watchInputLocked undoes a pause, and reports whether the connection is read
+// again. Where the task that pauses has not run yet, it will find nothing to do.
+func (c *Conn) watchInputLocked() bool {
+	if c.watch == watchWrite {
+		if c.loop.poll.Control(c.op, netpoll.PollDetach) != nil {
+			return false // the hang-up is under way
+		}
+		c.watch = watchRead
+		_ = c.loop.poll.Control(c.op, netpoll.PollReadable) // an open descriptor can be watched
+	}
+	c.paused = false
+	if c.out != nil {
+		c.watchLocked()
+	}
+	return true
+}
+
+// handshakeFull reports whether a TLS handshake has as much as it may be fed.
+func (c *Conn) handshakeFull() bool { return c.tls != nil && c.tls.hs != nil && c.tls.hs.isFull() }
 
 // onHup is called by the poller, on a goroutine of its own, when the peer has
 // gone and the operator is detached.
@@ -254,15 +277,18 @@ func (c *Conn) end() {
 	c.dieLocked(CauseCut)
 	c.discardOutLocked()
 	c.phase = phaseEnded
-	op, fd := c.op, int(c.fd)
-	c.op, c.fd = nil, -1
+	op, fd, stream := c.op, int(c.fd), c.tls
+	c.op, c.fd, c.tls = nil, -1, nil
 	c.mu.Unlock()
 
 	if c.in != nil {
 		c.in.release()
 		c.in = nil
-		c.accountIn()
 	}
+	if stream != nil {
+		stream.release()
+	}
+	c.accountIn()
 	c.tellClosed()
 	c.loop.poll.Free(op)
 	closeDescriptor(fd)
@@ -287,6 +313,9 @@ func (c *Conn) accountIn() {
 	held := 0
 	if c.in != nil {
 		held = c.in.held()
+	}
+	if c.tls != nil {
+		held += c.tls.held()
 	}
 	if d := held - c.inHeld; d != 0 {
 		c.inHeld = held

@@ -73,6 +73,10 @@ func newServer(o *Options) *Server {
 	o.Memory.Watch(co.slots.holders)
 	co.stats.set = o.Metrics
 	co.live.init()
+	if o.TLS != nil {
+		co.handshakes = newHandshakes(o.TLS)
+	}
+	co.stats.set.GetOrCreateCounter(`throng_tls_handshakes_total{result="done"}`)
 	s := &Server{
 		core:      co,
 		stopSweep: make(chan struct{}),
@@ -126,6 +130,7 @@ func (s *Server) open(o *Options) error {
 		for i, fd := range fds {
 			l := s.loops[i%len(s.loops)]
 			ln := &listener{core: s.core, loop: l, loops: s.loops, gate: s.gate, fd: fd, next: i % len(s.loops)}
+			ln.tls = o.TLS != nil && addr.Network() != "unix"
 			if len(fds) == len(s.loops) {
 				ln.loops, ln.next = []*loop{l}, 0
 			}

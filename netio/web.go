@@ -90,8 +90,9 @@ func (w *web) shutdown(ctx context.Context) error {
 }
 
 // handOver gives what was from's to net/http: its descriptor, its operator, which
-// is detached, and what was read from it, which now belongs to net/http.
-func (w *web) handOver(from *Conn, fd int, op *netpoll.FDOperator, read []byte) {
+// is detached, its TLS, if it has any, and what was read from it, decrypted. All
+// of it belongs to net/http now.
+func (w *web) handOver(from *Conn, fd int, op *netpoll.FDOperator, stream *tlsStream, read []byte) {
 	w.open.Add(1)
 	poll, client, trusted := from.loop.poll, from.client, from.trusted
 	w.givers.Go(func() {
@@ -102,7 +103,11 @@ func (w *web) handOver(from *Conn, fd int, op *netpoll.FDOperator, read []byte) 
 			w.core.logger.Warn("a connection could not be handed to net/http", slog.Any("error", err))
 			return
 		}
-		c := &webConn{Conn: conn, web: w, client: client, trusted: trusted, read: read}
+		c := &webConn{Conn: conn, socket: conn, web: w, client: client, trusted: trusted, read: read}
+		if stream != nil {
+			stream.c, stream.web = nil, conn
+			c.Conn, c.tls = stream.conn, stream
+		}
 		select {
 		case w.ready <- c:
 		case <-w.done:
@@ -148,12 +153,14 @@ func (webAddr) String() string { return "handover" }
 
 // webConn is a connection that net/http holds, with what was read before.
 type webConn struct {
-	net.Conn
-	web     *web
-	client  netip.AddrPort // as Conn has it, X-Forwarded-For left out
-	trusted bool           // client is a trusted proxy
-	read    []byte         // owned by whoever reads
-	once    sync.Once
+	net.Conn            // a *tls.Conn where tls is there, or socket
+	socket   net.Conn   // what the kernel knows
+	tls      *tlsStream // nil for plain TCP
+	web      *web
+	client   netip.AddrPort // as Conn has it, X-Forwarded-For left out
+	trusted  bool           // client is a trusted proxy
+	read     []byte         // owned by whoever reads
+	once     sync.Once
 }
 
 // webConnKey is the key of a request's *webConn in its context.
@@ -183,6 +190,13 @@ func (c *webConn) Close() error {
 	return c.Conn.Close()
 }
 
+// giveBack closes net/http's descriptor of a connection that goes on on another,
+// and tells the peer nothing.
+func (c *webConn) giveBack() error {
+	c.once.Do(func() { c.web.open.Add(-1) })
+	return c.socket.Close()
+}
+
 // ServeHTTP implements http.Handler: upgrades go back to a loop, all else to
 // Options.HTTP.
 func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
@@ -197,11 +211,16 @@ func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
+	c := r.Context().Value(webConnKey{}).(*webConn)
+	if c.tls != nil {
+		state := c.tls.conn.ConnectionState()
+		r.TLS = &state
+	}
 	if r.ContentLength != 0 {
 		// Answers may stream for ever, requests may not.
 		_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout)) // every webConn has deadlines
 	}
-	if c := r.Context().Value(webConnKey{}).(*webConn); c.trusted {
+	if c.trusted {
 		if a := w.core.proxies.client(c.client, r.Header.Values(forwardedHeader)); a != c.client {
 			r.RemoteAddr = a.String()
 		}
@@ -240,8 +259,8 @@ func (w *web) adopt(rw http.ResponseWriter, r *http.Request) error {
 		return errors.Join(fmt.Errorf("net/http returned a %T", conn), conn.Close())
 	}
 	b.Write(held.read)
-	fd, err := duplicate(held.Conn.(syscall.Conn))
-	if err = errors.Join(err, conn.Close()); err != nil {
+	fd, err := duplicate(held.socket.(syscall.Conn))
+	if err = errors.Join(err, held.giveBack()); err != nil {
 		if fd >= 0 {
 			closeDescriptor(fd)
 		}
@@ -251,6 +270,10 @@ func (w *web) adopt(rw http.ResponseWriter, r *http.Request) error {
 	c := newConn(loops[int(w.next.Add(1))%len(loops)], fd, held.client, held.trusted)
 	c.in = w.core.newReader()
 	c.in.stash(b.Bytes())
+	if s := held.tls; s != nil {
+		s.c, s.web = c, nil
+		c.tls, c.secure = s, true
+	}
 	w.core.stats.adopted.Add(1)
 	c.loop.post(c, taskAdopt)
 	return nil

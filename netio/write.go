@@ -111,6 +111,10 @@ func (c *Conn) uncorkLocked() {
 // flushLocked writes what waits, as far as the socket takes it.
 func (c *Conn) flushLocked() {
 	for c.out != nil && c.phase < phaseDead {
+		if c.tls != nil && !c.tls.flushLocked() {
+			c.watchLocked()
+			break
+		}
 		if c.out.empty() {
 			c.core.freeOutbox(c.out)
 			c.out = nil
@@ -138,6 +142,9 @@ func (c *Conn) flushLocked() {
 // It returns the bytes written and asked for.
 func (c *Conn) sendPiecesLocked() (n, size int, ok bool) {
 	o := c.out
+	if c.tls != nil {
+		return c.tls.sealPiecesLocked(o)
+	}
 	first := o.pieces[o.head].b[o.sent:]
 	count := min(len(o.pieces)-o.head, maxVectors)
 	if count == 1 {
@@ -163,9 +170,17 @@ func (c *Conn) sendPiecesLocked() (n, size int, ok bool) {
 // sendLocked writes b as far as the socket takes it. ok is false if the
 // connection is lost, which it has then been given up for.
 func (c *Conn) sendLocked(b []byte) (n int, ok bool) {
-	if len(b) == 0 {
+	switch {
+	case len(b) == 0:
 		return 0, true
+	case c.tls != nil:
+		return c.tls.sealLocked(b)
 	}
+	return c.sendRawLocked(b)
+}
+
+// sendRawLocked is sendLocked without TLS.
+func (c *Conn) sendRawLocked(b []byte) (n int, ok bool) {
 	r, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(c.fd),
 		uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), sendFlags, 0, 0)
 	return c.sentLocked(int(r), errno)

@@ -12,7 +12,7 @@ import (
 // announce prints where the server is and how to come in: first the line that
 // scripts wait for, then what a person needs.
 func announce(w io.Writer, cfg *config.Config, addrs []net.Addr, ownSecret bool) {
-	fmt.Fprintf(w, "throng is ready: %s\n", pageURL(addrs))
+	fmt.Fprintf(w, "throng is ready: %s\n", pageURL(addrs, cfg.TLS.Enabled()))
 	if dir, err := filepath.Abs(cfg.DataDir); err == nil {
 		fmt.Fprintf(w, "  history is kept in %s\n", dir)
 	}
@@ -25,8 +25,12 @@ func announce(w io.Writer, cfg *config.Config, addrs []net.Addr, ownSecret bool)
 }
 
 // pageURL is the page's address on the first TCP listener, as a browser on
-// this machine reaches it.
-func pageURL(addrs []net.Addr) string {
+// this machine reaches it, unless a certificate's name says otherwise.
+func pageURL(addrs []net.Addr, secure bool) string {
+	scheme := "http"
+	if secure {
+		scheme = "https"
+	}
 	for _, a := range addrs {
 		tcp, ok := a.(*net.TCPAddr)
 		if !ok {
@@ -36,7 +40,7 @@ func pageURL(addrs []net.Addr) string {
 		if tcp.IP.IsUnspecified() {
 			host = "127.0.0.1"
 		}
-		return fmt.Sprintf("http://%s/", net.JoinHostPort(host, fmt.Sprint(tcp.Port)))
+		return fmt.Sprintf("%s://%s/", scheme, net.JoinHostPort(host, fmt.Sprint(tcp.Port)))
 	}
 	return addrs[0].String()
 }

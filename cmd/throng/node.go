@@ -11,6 +11,7 @@ import (
 
 	"github.com/thronghq/throng/api"
 	"github.com/thronghq/throng/internal/budget"
+	"github.com/thronghq/throng/internal/certs"
 	"github.com/thronghq/throng/internal/config"
 	"github.com/thronghq/throng/internal/systemd"
 	"github.com/thronghq/throng/netio"
@@ -36,6 +37,7 @@ type node struct {
 	identity *identity
 	hooks    *hooks
 	hub      *room.Hub
+	certs    *certs.Source
 	server   *netio.Server
 	admin    *adminServer
 
@@ -143,6 +145,9 @@ func (n *node) close(err error) error {
 	n.governing.Wait()
 	if n.admin != nil {
 		n.admin.close()
+	}
+	if n.certs != nil {
+		n.certs.Close()
 	}
 	if n.hooks != nil {
 		n.hooks.closeGate(n.stop)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -22,12 +23,12 @@ const (
 	echoPath   = "/echo"
 )
 
-func listen(cfg *config.Config, log *slog.Logger, set *metrics.Set, memory netio.Memory, sessions *session.Manager, web http.Handler) (*netio.Server, error) {
+func listen(cfg *config.Config, log *slog.Logger, set *metrics.Set, memory netio.Memory, certificates *tls.Config, sessions *session.Manager, web http.Handler) (*netio.Server, error) {
 	h := sockets{sessions: sessions, limits: &cfg.Limits, echo: cfg.Echo.Enabled}
 	return netio.Listen(netio.Options{
 		Listen: cfg.Listen, Listeners: cfg.Net.Listeners, Pollers: cfg.Net.Pollers, Handler: h, HTTP: web,
 		TrustedProxies: trustedProxies(cfg), ProxyProtocol: cfg.Net.ProxyProtocol,
-		UpgradePath: h.upgrades, Streams: isStream, Origins: cfg.Origins, Limits: cfg.Limits,
+		UpgradePath: h.upgrades, Streams: isStream, Origins: cfg.Origins, Limits: cfg.Limits, TLS: certificates,
 		PingInterval: cfg.PingInterval, SendBuffer: cfg.Net.SendBuffer,
 		Admission: cfg.Net.Handshakes(runtime.NumCPU()),
 		Logger:    log, Metrics: set, Memory: memory,

@@ -16,6 +16,7 @@ import (
 	"github.com/thronghq/throng/auth"
 	"github.com/thronghq/throng/internal/budget"
 	"github.com/thronghq/throng/internal/buildinfo"
+	"github.com/thronghq/throng/internal/certs"
 	"github.com/thronghq/throng/internal/config"
 	"github.com/thronghq/throng/netio"
 	"github.com/thronghq/throng/proto"
@@ -46,6 +47,7 @@ func serve(stop *stopSignals, cfg *config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	n.certs.Start()
 	go func() { n.ended <- n.server.Serve() }()
 	announce(os.Stdout, cfg, n.server.Addrs(), n.identity.ownSecret)
 	log.LogAttrs(stop.ctx, slog.LevelInfo, "serving", slog.Any("addresses", addresses(n.server.Addrs())),
@@ -96,7 +98,10 @@ func newNode(cfg *config.Config, log *slog.Logger, stop *stopSignals) (n *node, 
 		Limits: &cfg.Limits, Origins: cfg.Origins, Dev: cfg.Dev, BodyBytes: int64(cfg.API.Body), Timeout: cfg.API.Timeout, Logger: log,
 		StreamBytes: int64(cfg.Memory()) / budgetShare, Memory: n.memory,
 	})
-	if n.server, err = listen(cfg, log, set, n.memory, sessions, handler); err != nil {
+	if n.certs, err = openCerts(cfg, log, set); err != nil {
+		return n, err
+	}
+	if n.server, err = listen(cfg, log, set, n.memory, n.certs.Config(), sessions, handler); err != nil {
 		return n, err
 	}
 	socket, err := listenAdmin(cfg.DataDir, log)
@@ -105,6 +110,18 @@ func newNode(cfg *config.Config, log *slog.Logger, stop *stopSignals) (n *node, 
 	}
 	n.admin = serveAdmin(socket, handler, log)
 	return n, nil
+}
+
+// acmeFolder is where certificates of an ACME authority lie in the data
+// directory.
+const acmeFolder = "acme"
+
+func openCerts(cfg *config.Config, log *slog.Logger, set *metrics.Set) (*certs.Source, error) {
+	t := &cfg.TLS
+	return certs.Open(certs.Options{
+		Cert: t.Cert, Key: t.Key, ClientCA: t.ClientCA, Logger: log, Metrics: set,
+		ACME: certs.ACME{Hosts: t.ACMEHosts, Email: t.ACMEEmail, Directory: t.ACMEDirectory, Cache: filepath.Join(cfg.DataDir, acmeFolder)},
+	})
 }
 
 // scheduleProcessors gives Go's scheduler a processor for each poller beside the

@@ -26,6 +26,7 @@ type Config struct {
 	Net     Net
 	Rate    Rates
 	Storage Storage
+	TLS     TLS
 	Limits  proto.Limits
 
 	// Namespaces are the configured ones, sorted by name; the default one
@@ -168,6 +169,22 @@ func (n *Net) Handshakes(cores int) proto.Rate {
 	return proto.Rate{PerSecond: float64(handshakesPerCore * cores), Burst: handshakesPerCore * cores}
 }
 
+// TLS is how connections are encrypted. With neither files nor hosts, none are.
+type TLS struct {
+	Cert, Key string // PEM files
+	ClientCA  string // a PEM file, "" where clients need no certificate
+
+	ACMEHosts     []string // for which an authority issues certificates
+	ACMEEmail     string
+	ACMEDirectory string // the authority's URL
+}
+
+// Enabled reports whether TCP addresses speak TLS.
+func (t *TLS) Enabled() bool { return t.Cert != "" || len(t.ACMEHosts) > 0 }
+
+// letsEncrypt is the authority where none is named.
+const letsEncrypt = "https://acme-v02.api.letsencrypt.org/directory"
+
 // Storage is how the history is kept on disk.
 type Storage struct {
 	SyncInterval time.Duration // between the syncs of async rooms
@@ -211,6 +228,7 @@ func Default() *Config {
 			SyncInterval: 5 * time.Millisecond,
 			Cache:        128 << 20,
 		},
+		TLS:        TLS{ACMEDirectory: letsEncrypt},
 		Limits:     proto.DefaultLimits(),
 		Namespaces: []proto.Namespace{proto.NewNamespace(proto.DefaultNamespace)},
 		from:       map[string]string{},

@@ -89,6 +89,12 @@ func keys(c *Config) []key {
 		{name: "storage.sync_interval", value: durationValue{&c.Storage.SyncInterval, time.Millisecond, time.Second}, help: "how often messages of async rooms are made durable: about what a crash can lose"},
 		{name: "storage.cache", value: sizeValue{&c.Storage.Cache, mib, tib}, help: "memory for blocks of the history"},
 		{name: "storage.min_free", value: sizeValue{&c.Storage.MinFree, 0, 1024 * tib}, help: "publishing is refused while data_dir's file system has less free space than this, reading goes on; 0 for what the store needs to stay safe, 12 to 192 MiB by the disk's size"},
+		{name: "tls.cert", value: stringValue{at: &c.TLS.Cert}, help: "a PEM file with the server's certificate and those between it and the authority's; with it, every TCP address in listen speaks TLS and nothing else. Read again when it changes"},
+		{name: "tls.key", value: stringValue{at: &c.TLS.Key}, help: "a PEM file with the certificate's private key; read again when it changes"},
+		{name: "tls.client_ca", value: stringValue{at: &c.TLS.ClientCA}, help: "a PEM file of authorities; with it, clients must show a certificate of one of them, beside their token. Read again when it changes"},
+		{name: "tls.acme_hosts", value: listValue{&c.TLS.ACMEHosts, `host names such as "chat.example.org"`, checkHostName}, help: "names for which an ACME authority issues certificates, whose terms of service are agreed to with that; port 443 of each must lead to this server. Kept in data_dir/acme"},
+		{name: "tls.acme_email", value: stringValue{at: &c.TLS.ACMEEmail}, help: "where the authority may write to"},
+		{name: "tls.acme_directory", value: stringValue{at: &c.TLS.ACMEDirectory}, help: "the URL of the authority's ACME directory (RFC 8555)"},
 	}, slices.Concat(rateKeys(&c.Rate), limitKeys(&c.Limits))...)
 }
 
@@ -208,6 +214,22 @@ func oneOf(words []string) func(string) error {
 		}
 		return errors.New("unknown")
 	}
+}
+
+// checkHostName holds a name to what an authority can look up: labels in lower
+// case, at least two of them, no address and no wildcard.
+func checkHostName(name string) error {
+	labels := strings.Split(name, ".")
+	if _, err := netip.ParseAddr(name); err == nil || len(labels) < 2 || len(name) > 253 {
+		return errors.New("not the full name of a host")
+	}
+	plain := func(r rune) bool { return r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' }
+	for _, label := range labels {
+		if label == "" || len(label) > 63 || strings.Trim(label, "-") != label || strings.ContainsFunc(label, func(r rune) bool { return !plain(r) }) {
+			return errors.New("not a host name in lower case, as DNS has it")
+		}
+	}
+	return nil
 }
 
 func checkNetwork(text string) error {

@@ -39,6 +39,7 @@ func (c *Config) Validate() Problems {
 	c.validateHooks(report)
 	c.validateIssuers(report)
 	c.validateLimits(report)
+	c.validateTLS(report)
 	for _, n := range c.Namespaces {
 		key := namespaceTable + "." + n.Name
 		if wrong := checkNamespaceName(n.Name); wrong != "" {
@@ -59,6 +60,26 @@ func (c *Config) validateAuth(report func(key, value, wrong, accepts string)) {
 	}
 	if c.Auth.RefreshTTL < c.Auth.AccessTTL {
 		report("auth.refresh_ttl", formatDuration(c.Auth.RefreshTTL), "it ends before the access token does", "at least auth.access_ttl, which is "+formatDuration(c.Auth.AccessTTL))
+	}
+}
+
+// validateTLS holds the parts of TLS together.
+func (c *Config) validateTLS(report func(key, value, wrong, accepts string)) {
+	t := &c.TLS
+	switch {
+	case t.Cert != "" && t.Key == "":
+		report("tls.key", `""`, "tls.cert has no key", "the file of the certificate's private key")
+	case t.Cert == "" && t.Key != "":
+		report("tls.cert", `""`, "tls.key has no certificate", "the file of the key's certificate")
+	}
+	if t.ClientCA != "" && !t.Enabled() {
+		report("tls.client_ca", quoteTOML(t.ClientCA), "without TLS nobody shows a certificate", "tls.cert or tls.acme_hosts beside it")
+	}
+	if len(t.ACMEHosts) > 0 {
+		checkURL(report, "tls.acme_directory", t.ACMEDirectory)
+	}
+	if t.Enabled() && !slices.ContainsFunc(c.Listen, func(a string) bool { return !strings.HasPrefix(a, unixPrefix) }) {
+		report("listen", listValue{at: &c.Listen}.toml(), "unix sockets do not speak TLS", "a TCP address beside them, or no TLS")
 	}
 }
 

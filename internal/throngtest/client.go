@@ -2,6 +2,7 @@ package throngtest
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -19,6 +20,7 @@ const patience = 30 * time.Second
 type DialOptions struct {
 	Header       http.Header
 	Subprotocols []string
+	TLS          *tls.Config // for wss; nil trusts what the system does
 }
 
 // Client is a WebSocket client of the JSON protocol. Its methods are for one
@@ -52,7 +54,11 @@ func TryDial(t testing.TB, url string, opts DialOptions) (*Client, *http.Respons
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	conn, response, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPHeader: opts.Header, Subprotocols: opts.Subprotocols})
+	dial := &websocket.DialOptions{HTTPHeader: opts.Header, Subprotocols: opts.Subprotocols}
+	if opts.TLS != nil {
+		dial.HTTPClient = HTTPClient(t, opts.TLS)
+	}
+	conn, response, err := websocket.Dial(ctx, url, dial)
 	if err != nil {
 		return nil, response, err
 	}

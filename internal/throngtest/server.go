@@ -130,11 +130,15 @@ func (s *Server) awaitReady() {
 	s.listen = s.url.Host
 }
 
-// URL returns the address of a path, which may have a query, over HTTP.
-func (s *Server) URL(path string) string { return "http://" + s.url.Host + path }
+// URL returns the address of a path, which may have a query, over HTTP, or over
+// HTTPS where the server speaks TLS.
+func (s *Server) URL(path string) string { return s.url.Scheme + "://" + s.url.Host + path }
 
-// WSURL returns the address of a path, which may have a query, for WebSockets.
-func (s *Server) WSURL(path string) string { return "ws://" + s.url.Host + path }
+// WSURL returns the address of a path, which may have a query, for WebSockets:
+// wss where the server speaks TLS.
+func (s *Server) WSURL(path string) string {
+	return strings.Replace(s.url.Scheme, "http", "ws", 1) + "://" + s.url.Host + path
+}
 
 // Addr returns the host and port that the server listens on.
 func (s *Server) Addr() string { return s.url.Host }

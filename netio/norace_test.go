@@ -1,0 +1,6 @@
+//go:build !race
+
+package netio
+
+// raceEnabled says whether the race detector runs, under which pools forget.
+const raceEnabled = false
