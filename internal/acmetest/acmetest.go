@@ -91,7 +91,8 @@ func New(t testing.TB) *Authority {
 	mux.HandleFunc("POST /order/{order}", a.onOrder(a.writeOrder))
 	mux.HandleFunc("POST /finalize/{order}", a.onOrder(a.finalize))
 	mux.HandleFunc("POST /certificate/{order}", a.onOrder(a.certificate))
-	a.server = httptest.NewServer(a.withNonce(mux))
+	a.server = httptest.NewUnstartedServer(a.withNonce(mux)) // its handlers read a.server
+	a.server.Start()
 	t.Cleanup(a.server.Close)
 	return a
 }

@@ -74,8 +74,7 @@ func TestTheWorstOffendersGoFirst(t *testing.T) {
 		if small.ended() || large.ended() || none.ended() || !largest.ended() {
 			t.Errorf("ended: %v, %v, %v, %v; want the largest alone, whose memory is on its way back", small.ended(), large.ended(), none.ended(), largest.ended())
 		}
-		large.add(90) // as much as the largest, which still holds what it did
-		large.add(1)
+		large.add(91) // more than the largest, which still holds what it did
 		synctest.Wait()
 		if small.ended() || !large.ended() {
 			t.Errorf("ended: %v, %v; want the second largest", small.ended(), large.ended())
