@@ -7,7 +7,7 @@ type Limits struct {
 	Message          int           // bytes of one message's content
 	Envelope         int           // bytes of a frame beside its content
 	Depth            int           // nesting of JSON
-	InvalidFrames    int           // invalid frames in a row that close the connection
+	InvalidFrames    int           // invalid frames in a row that close the connection, 255 at most
 	RoomsPerConn     int           // rooms that one connection may have joined
 	Outbox           int           // bytes of room messages that wait for one connection
 	Replies          int           // bytes of replies that wait for one connection; past it, it is closed

@@ -132,7 +132,7 @@ func limitKeys(l *proto.Limits) []key {
 		{name: "limits.message", value: sizeValue{&l.Message, 1, 64 * mib}, help: "content of one message"},
 		{name: "limits.envelope", value: sizeValue{&l.Envelope, kib, mib}, help: "a frame beside its content"},
 		{name: "limits.depth", value: intValue{&l.Depth, 1, 10_000}, help: "nesting of JSON"},
-		{name: "limits.invalid_frames", value: intValue{&l.InvalidFrames, 1, 1_000_000}, help: "invalid frames in a row that close the connection"},
+		{name: "limits.invalid_frames", value: intValue{&l.InvalidFrames, 1, 255}, help: "invalid frames in a row that close the connection"},
 		{name: "limits.rooms", value: intValue{&l.RoomsPerConn, 1, 1_000_000}, help: "rooms that one connection may have joined"},
 		{name: "limits.outbox", value: sizeValue{&l.Outbox, kib, gib}, help: "room messages that wait for one connection; past it the room's slow policy holds"},
 		{name: "limits.replies", value: sizeValue{&l.Replies, 64 * kib, gib}, help: "replies that wait for one connection; past it, it is closed"},

@@ -394,6 +394,7 @@ func TestSingleProblems(t *testing.T) {
 		{"a webhook's name", "[webhook.'a b']\nurl = 'http://x.example'\nsecret = '0123456789abcdef01234567'", nil, nil, "letters, digits"},
 		{"an issuer for all audiences", "[issuer.i]\nissuer = 'i'\njwks_url = 'https://i.example'", nil, nil, "made for other services"},
 		{"two issuers of one name", "[issuer.i]\nissuer = 'i'\njwks_url = 'https://i.example'\naudience = ['t']\n[issuer.j]\nissuer = 'i'\njwks_url = 'https://i.example'\naudience = ['t']", nil, nil, "another issuer"},
+		{"more invalid frames than a session counts", "", nil, []string{"--limits-invalid-frames=256"}, "from 1 to 255"},
 		{"a value for a table", "log = 'debug'", nil, nil, "there is no such key"},
 	}
 	for _, test := range tests {
