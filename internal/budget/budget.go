@@ -137,8 +137,8 @@ func (b *Budget) shed() {
 		if h.held == 0 || b.over() <= going {
 			return
 		}
+		b.ended.Add(1) // before its end can be seen
 		h.Shed()
-		b.ended.Add(1)
 		going += h.Held()
 	}
 }
