@@ -262,6 +262,58 @@ func TestKeysAreForgottenWithTheirRefusalAndTheirRoom(t *testing.T) {
 	})
 }
 
+// TestAKeyIsFreeAfterItsTime: a key is taken for Limits.KeyTTL, in a room that stays
+// in memory, and may be used for another message then.
+func TestAKeyIsFreeAfterItsTime(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		ana := h.client("ana")
+		ms := h.join(ana, "r", proto.Since{})
+		h.publishKeyed(ana, ms, "r", "", "k", `"x"`)
+		ana.readAll(t)
+		time.Sleep(proto.DefaultLimits().KeyTTL - time.Second) // in the bubble's time
+		h.publishKeyed(ana, ms, "r", "", "k", `"x"`)
+		if e := first(t, ana.readAll(t), "ack"); !e.Duplicate || e.Offset != 1 {
+			t.Errorf("in time: %+v", e)
+		}
+		time.Sleep(2 * time.Second)
+		h.publishKeyed(ana, ms, "r", "", "k", `"y"`)
+		if e := first(t, ana.readAll(t), "ack"); e.Duplicate || e.Offset != 2 {
+			t.Errorf("afterwards: %+v", e)
+		}
+	})
+}
+
+// TestKeysAreReadFarBack: after a restart a key is known as far back as
+// Limits.KeyRecords says, and no further.
+func TestKeysAreReadFarBack(t *testing.T) {
+	log := newMemory()
+	records := proto.DefaultLimits().KeyRecords
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, log)
+		defer h.hub.Close()
+		ana := h.client("ana")
+		h.publishKeyed(ana, nil, "r", "", "too far", `"x"`)
+		h.publishKeyed(ana, nil, "r", "", "just there", `"x"`)
+		synctest.Wait()
+		for left := records - 1; left > 0; left -= min(left, 100) { // a room takes so many at once
+			h.fill("r", "bob", min(left, 100))
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, log)
+		defer h.hub.Close()
+		ana := h.client("ana")
+		h.publishKeyed(ana, nil, "r", "", "just there", `"x"`)
+		if e := first(t, ana.readAll(t), "ack"); !e.Duplicate || e.Offset != 2 {
+			t.Errorf("the oldest key that is read: %+v", e)
+		}
+		h.publishKeyed(ana, nil, "r", "", "too far", `"x"`)
+		if e := first(t, ana.readAll(t), "ack"); e.Duplicate {
+			t.Errorf("a key further back: %+v", e)
+		}
+	})
+}
+
 func TestKeysOfAllRoomsAreBounded(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
 		ana := h.client("ana")

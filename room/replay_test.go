@@ -90,6 +90,34 @@ func TestASharedChunkIsNotOlderThanTheLog(t *testing.T) {
 	})
 }
 
+// TestASharedChunkHoldsNobodysKeys: the author of a message gets its key when it
+// resumes, whoever read the same messages before it; others never get it, also
+// after the author.
+func TestASharedChunkHoldsNobodysKeys(t *testing.T) {
+	const room = "r"
+	for _, users := range [][]string{{"bob", "ann", "eve"}, {"ann", "bob", "ann"}} {
+		inHouse(t, func(t *testing.T, h *house) {
+			h.publishKeyed(h.client("ann"), nil, room, "", "secret", `"x"`)
+			h.fill(room, "zoe", 1000)
+			for _, user := range users {
+				c := h.client(user)
+				c.bound = 1 << 30
+				h.join(c, room, position(0, "e1"))
+				want := ""
+				if user == "ann" {
+					want = "secret"
+				}
+				if got := first(t, c.readAll(t), "message"); got.Offset != 1 || got.Key != want {
+					t.Errorf("%s of %v got offset %d with key %q, want %q", user, users, got.Offset, got.Key, want)
+				}
+			}
+			if h.hub.replays.bytes == 0 {
+				t.Error("nothing is shared")
+			}
+		})
+	}
+}
+
 // TestAChunkReadDuringADeletionIsNotKept: what was read before the log changed
 // may be delivered, and nobody else gets it.
 func TestAChunkReadDuringADeletionIsNotKept(t *testing.T) {
