@@ -1,6 +1,7 @@
 package room
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -278,6 +279,34 @@ func TestAKeyIsFreeAfterItsTime(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		h.publishKeyed(ana, ms, "r", "", "k", `"y"`)
 		if e := first(t, ana.readAll(t), "ack"); e.Duplicate || e.Offset != 2 {
+			t.Errorf("afterwards: %+v", e)
+		}
+	})
+}
+
+// TestKeysThatCannotBeReadAreNotTakenForNone: a keyed message is refused while
+// nobody can say whether it is there already, and taken when the disk answers.
+func TestKeysThatCannotBeReadAreNotTakenForNone(t *testing.T) {
+	log := newMemory()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, log)
+		defer h.hub.Close()
+		h.fill("r", "bob", 3)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, log)
+		defer h.hub.Close()
+		ana := h.client("ana")
+		ms := h.join(ana, "r", proto.Since{}) // the room is awake, its keys are not read
+		ana.readAll(t)
+		log.set(func() { log.broken = errors.New("no disk") })
+		h.publishKeyed(ana, ms, "r", "", "k", `"x"`)
+		if e := first(t, ana.readAll(t), "error"); e.Code != "storage_failed" {
+			t.Errorf("on a broken disk: %+v", e)
+		}
+		log.set(func() { log.broken = nil })
+		h.publishKeyed(ana, ms, "r", "", "k", `"x"`)
+		if e := first(t, ana.readAll(t), "ack"); e.Duplicate || e.Offset != 4 {
 			t.Errorf("afterwards: %+v", e)
 		}
 	})

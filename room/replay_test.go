@@ -90,6 +90,32 @@ func TestASharedChunkIsNotOlderThanTheLog(t *testing.T) {
 	})
 }
 
+// TestTheRoomMovesOnBeforeACursorMeetsIt: a message that is fanned out after the
+// cursor has seen the head, and before the member is live, reaches it all the same.
+func TestTheRoomMovesOnBeforeACursorMeetsIt(t *testing.T) {
+	const room, total = "r", 2 * ringMessages
+	inHouse(t, func(t *testing.T, h *house) {
+		h.fill(room, "ann", total)
+		reading, working := make(chan struct{}), make(chan struct{})
+		h.log.set(func() { h.log.gate = reading })
+		c := h.client("bob")
+		c.bound = 1 << 30
+		h.join(c, room, position(0, "e1"))
+		synctest.Wait() // its cursor reads
+		h.hub.room(room, h.namespace(room)).post(op{do: func(*Room, *proto.Error) { <-working }})
+		h.publish(h.client("ann"), nil, room, "", `"during"`)
+		synctest.Wait()
+		close(reading)
+		synctest.Wait() // the cursor's turn to meet comes after the message
+		close(working)
+		synctest.Wait()
+		h.publish(h.client("ann"), nil, room, "", `"after"`)
+		if got := offsets(c.readAll(t), "message"); !slices.Equal(got, span(1, total+2)) {
+			t.Errorf("got %d messages, the last of them %v", len(got), got[max(0, len(got)-3):])
+		}
+	})
+}
+
 // TestASharedChunkHoldsNobodysKeys: the author of a message gets its key when it
 // resumes, whoever read the same messages before it; others never get it, also
 // after the author.
