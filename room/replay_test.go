@@ -116,6 +116,35 @@ func TestTheRoomMovesOnBeforeACursorMeetsIt(t *testing.T) {
 	})
 }
 
+// TestASlowAuthorThatLeavesGetsItsAcks: acks that wait for their place in a stream
+// which ends go out at its end.
+func TestASlowAuthorThatLeavesGetsItsAcks(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		ana, bob := h.client("ana"), h.client("bob")
+		ana.bound = 1 << 10
+		a := h.join(ana, "r", proto.Since{})
+		for i := range 100 {
+			h.publish(bob, nil, "r", "", `"from bob"`)
+			h.publish(ana, a, "r", fmt.Sprint(i), `"from ana"`)
+		}
+		synctest.Wait()
+		if a.cursor.Load() == nil {
+			t.Fatal("the author is not behind")
+		}
+		h.hub.Leave(a, h.namespace("r"), "")
+		synctest.Wait()
+		var acks []uint64
+		for _, e := range ana.readAll(t) {
+			if e.Type == "ack" {
+				acks = append(acks, e.Offset)
+			}
+		}
+		if len(acks) != 100 || !slices.IsSorted(acks) {
+			t.Errorf("%d acks: %v", len(acks), acks)
+		}
+	})
+}
+
 // TestASharedChunkHoldsNobodysKeys: the author of a message gets its key when it
 // resumes, whoever read the same messages before it; others never get it, also
 // after the author.
