@@ -89,7 +89,7 @@ func newServer(o *Options) *Server {
 		core:     co,
 		interval: uint32(max(o.PingInterval/tick, 1)),
 		timeout:  uint32(max(o.PingTimeout/tick, 1)),
-		onTick:   s.retryListeners,
+		onTick:   s.lookAfter,
 	}
 	co.firstPing = s.sweeper.firstPing
 	limit := descriptorLimit()
@@ -184,7 +184,15 @@ func (s *Server) refuse() {
 	})
 }
 
-// retryListeners is called by the sweep at each tick.
+// lookAfter is called by the sweep at each tick.
+func (s *Server) lookAfter() {
+	s.retryListeners()
+	if s.core.handshakes != nil {
+		s.core.handshakes.relieve()
+	}
+}
+
+// retryListeners has listeners accept again that had to stop.
 func (s *Server) retryListeners() {
 	if s.core.stats.exhausted.Load() == 0 {
 		return
