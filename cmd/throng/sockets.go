@@ -66,7 +66,7 @@ func (h sockets) upgrades(path string) bool {
 // Upgrade implements netio.Handler.
 func (h sockets) Upgrade(r *netio.Request) (netio.Accept, *proto.Error) {
 	if r.Path == echoPath {
-		return netio.Accept{MaxMessage: h.limits.EchoMessage, MaxReplies: 2 * h.limits.EchoMessage, State: echoState{}}, nil
+		return netio.Accept{MaxMessage: h.limits.EchoMessage, MaxReplies: 2 * h.limits.EchoMessage, Deflate: true, State: echoState{}}, nil
 	}
 	s, protocol, err := h.sessions.Accept(session.Handshake{
 		Query: r.Query, Authorization: r.Authorization, Protocols: r.Protocols, Address: r.Address,
@@ -90,7 +90,7 @@ func (sockets) Message(c *netio.Conn, op ws.OpCode, payload []byte) {
 		s.Message(op, payload)
 		return
 	}
-	c.Reply(netio.AppendFrame(make([]byte, 0, len(payload)+ws.MaxHeaderSize), op, payload))
+	c.Reply(c.AppendMessage(make([]byte, 0, len(payload)+ws.MaxHeaderSize), op, payload))
 }
 
 // Drained implements netio.Handler.
