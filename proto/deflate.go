@@ -5,6 +5,7 @@ import (
 	"io"
 	"sync"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/klauspost/compress/flate"
 )
 
@@ -53,6 +54,40 @@ func DeflateFrame(dst []byte, start int, w Window, minimum int) []byte {
 		dst = append(dst, packed...)
 	}
 	d.release(w)
+	return dst
+}
+
+// Compression compresses what is worth it, and counts what that saves. It is safe
+// for concurrent use; a nil one compresses nothing.
+type Compression struct {
+	minimum     int
+	frames      *metrics.Counter
+	plain, sent *metrics.Counter // bytes
+}
+
+// NewCompression returns a Compression of payloads from minimum bytes on. It
+// registers its metrics in the set.
+func NewCompression(minimum int, set *metrics.Set) *Compression {
+	return &Compression{
+		minimum: minimum,
+		frames:  set.NewCounter("throng_deflate_frames_total"),
+		plain:   set.NewCounter("throng_deflate_bytes_in_total"),
+		sent:    set.NewCounter("throng_deflate_bytes_out_total"),
+	}
+}
+
+// Frame is DeflateFrame for the Compression's minimum.
+func (c *Compression) Frame(dst []byte, start int, w Window) []byte {
+	if c == nil || w == Plain {
+		return dst
+	}
+	before := len(dst)
+	dst = DeflateFrame(dst, start, w, c.minimum)
+	if len(dst) < before {
+		c.frames.Inc()
+		c.plain.Add(before - start)
+		c.sent.Add(len(dst) - start)
+	}
 	return dst
 }
 
