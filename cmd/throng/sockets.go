@@ -24,7 +24,7 @@ const (
 )
 
 func listen(cfg *config.Config, log *slog.Logger, set *metrics.Set, memory netio.Memory, certificates *tls.Config, sessions *session.Manager, web http.Handler) (*netio.Server, error) {
-	h := sockets{sessions: sessions, limits: &cfg.Limits, echo: cfg.Echo.Enabled}
+	h := sockets{sessions: sessions, limits: &cfg.Limits, echo: cfg.Echo.Enabled, compress: cfg.Compresses()}
 	return netio.Listen(netio.Options{
 		Listen: cfg.Listen, Listeners: cfg.Net.Listeners, Pollers: cfg.Net.Pollers, Handler: h, HTTP: web,
 		TrustedProxies: trustedProxies(cfg), ProxyProtocol: cfg.Net.ProxyProtocol,
@@ -54,6 +54,7 @@ type sockets struct {
 	sessions *session.Manager
 	limits   *proto.Limits
 	echo     bool
+	compress bool // there is something to compress for clients that can read it
 }
 
 // echoState is what an echo connection has in place of a session.
@@ -74,12 +75,13 @@ func (h sockets) Upgrade(r *netio.Request) (netio.Accept, *proto.Error) {
 	if err != nil {
 		return netio.Accept{}, err
 	}
-	return netio.Accept{Subprotocol: protocol, MaxMessage: h.limits.Message + h.limits.Envelope, State: s}, nil
+	return netio.Accept{Subprotocol: protocol, MaxMessage: h.limits.Message + h.limits.Envelope, Deflate: h.compress, State: s}, nil
 }
 
 // Open implements netio.Handler.
 func (sockets) Open(c *netio.Conn) {
 	if s, ok := c.State().(*session.Session); ok {
+		s.Agreed(c.Window())
 		s.Open(c)
 	}
 }
