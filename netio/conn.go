@@ -62,6 +62,7 @@ type Conn struct {
 	opened  bool         // Handler.Open was called
 	told    bool         // Handler.Closed was called
 	paused  bool         // reading waits until replies have drained
+	yielded bool         // … or just until the loop's other connections have had their turn
 	muted   bool         // only the peer's close frame matters any more
 	naked   bool         // the PROXY header has not come yet
 	trusted bool         // client is a trusted proxy: X-Forwarded-For counts

@@ -136,7 +136,7 @@ type frameHeader struct {
 func parseHeader(b []byte, allowed byte) (h frameHeader, size int, err *protocolError) {
 	h.op, h.fin = ws.OpCode(b[0]&opBits), b[0]&finBit != 0
 	if rsv := b[0] & rsvBits; rsv != 0 {
-		if rsv&^allowed != 0 || !h.op.IsData() {
+		if rsv&^allowed != 0 || h.op != ws.OpText && h.op != ws.OpBinary {
 			return h, 0, errRSV
 		}
 		h.packed = true
