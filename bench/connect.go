@@ -29,8 +29,9 @@ const (
 	slowBuffer    = 4 << 10 // the receive buffer of a connection that never reads
 )
 
-// appendRequest appends an upgrade request. An empty subprotocol is not offered.
-func appendRequest(dst []byte, t target, path, subprotocol string) []byte {
+// appendRequest appends an upgrade request. An empty subprotocol is not offered,
+// nor is compression without deflate.
+func appendRequest(dst []byte, t target, path, subprotocol string, deflate bool) []byte {
 	dst = append(dst, "GET "...)
 	dst = append(dst, t.dir...)
 	dst = append(dst, path...)
@@ -42,11 +43,18 @@ func appendRequest(dst []byte, t target, path, subprotocol string) []byte {
 		dst = append(dst, subprotocol...)
 		dst = append(dst, "\r\n"...)
 	}
+	if deflate {
+		dst = append(dst, "Sec-WebSocket-Extensions: "+deflateOffer+"\r\n"...)
+	}
 	return append(dst, "\r\n"...)
 }
 
+// deflateOffer offers compression, of which the server must not refer from one
+// message to another: the generator reads each by itself.
+const deflateOffer = "permessage-deflate; server_no_context_takeover"
+
 // readUpgrade reads the server's answer, once all of it is there.
-func readUpgrade(b []byte) (rest []byte, done bool, err error) {
+func readUpgrade(b []byte, deflate bool) (rest []byte, done bool, err error) {
 	end := bytes.Index(b, []byte("\r\n\r\n"))
 	if end < 0 {
 		if len(b) > maxHead {
@@ -61,6 +69,9 @@ func readUpgrade(b []byte) (rest []byte, done bool, err error) {
 	}
 	if !bytes.Contains(head, []byte(upgradeAccept)) {
 		return nil, false, errors.New("the answer to the upgrade has the wrong Sec-WebSocket-Accept")
+	}
+	if deflate != bytes.Contains(head, []byte("\r\nSec-WebSocket-Extensions: permessage-deflate")) {
+		return nil, false, fmt.Errorf("compression was offered: %v, and the server agreed to the opposite; compress.enabled and namespace.NAME.compress say what it does", deflate)
 	}
 	return rest, true, nil
 }

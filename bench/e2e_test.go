@@ -22,6 +22,7 @@ type outcome struct {
 	Seconds    float64
 	Sent       uint64
 	Delivered  uint64
+	Compressed uint64
 	Latency    struct{ P50, P99, P999, Max float64 } `json:"latency_ms"`
 	Violations struct{ Lost, Duplicates, Order uint64 }
 	Refused    uint64
@@ -85,8 +86,11 @@ func measure(t *testing.T, args ...string) outcome {
 }
 
 func TestBenchmarksAgainstTheServer(t *testing.T) {
-	server := throngtest.Start(t, throngtest.Options{})
+	server := throngtest.Start(t, throngtest.Options{Args: []string{"--compress-enabled"}})
 	for _, command := range []string{
+		"fanout --members 40 --messages 50 --warmup 0 --deflate --size 1024 --rooms 1",
+		"fanout --members 40 --duration 300ms --warmup 0 --deflate --size 1024 --rooms 2 --processes 2 --codec binary --outstanding 4",
+		"history --connections 4 --rooms 2 --messages 100 --page 100 --duration 200ms --deflate",
 		"conn --connections 60 --rooms 6 --settle 500ms",
 		"conn --connections 60 --rooms 6 --settle 100ms --codec binary",
 		"fanout --members 40 --messages 50 --warmup 100ms",
@@ -120,6 +124,9 @@ func TestBenchmarksAgainstTheServer(t *testing.T) {
 			}
 			if (o.Rest != nil) != (o.Benchmark == "rest") {
 				t.Errorf("rest: %+v", o.Rest)
+			}
+			if deflate := strings.Contains(command, "--deflate"); deflate != (o.Compressed > 0) || strings.HasPrefix(command, "fanout") && deflate && o.Compressed < o.Delivered/4 {
+				t.Errorf("%d frames came compressed, for %d messages", o.Compressed, o.Delivered)
 			}
 			checkDeliveries(t, command, o)
 			checkRest(t, command, o)

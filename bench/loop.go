@@ -59,6 +59,7 @@ type loop struct {
 	buf      []byte
 	events   [512]unix.EpollEvent
 	handler  handler
+	inflater *inflater // nil where compression is not offered
 	progress func()
 	nextTick int64
 	pings    uint64
@@ -217,7 +218,7 @@ func keep(partial, rest []byte) []byte {
 func (l *loop) consume(c *conn, b []byte) (rest []byte, need int, err error) {
 	at := l.clock.now()
 	if c.state == stateUpgrading {
-		rest, done, err := readUpgrade(b)
+		rest, done, err := readUpgrade(b, l.inflater != nil)
 		if err != nil || !done {
 			return rest, 0, err
 		}
@@ -228,9 +229,14 @@ func (l *loop) consume(c *conn, b []byte) (rest []byte, need int, err error) {
 		}
 	}
 	for {
-		op, payload, size, need, err := nextFrame(b)
+		op, payload, size, need, err := nextFrame(b, l.inflater != nil)
 		if err != nil || size == 0 {
 			return b, need, err
+		}
+		if b[0]&rsv1 != 0 {
+			if payload, err = l.inflater.inflate(payload); err != nil {
+				return nil, 0, err
+			}
 		}
 		b = b[size:]
 		switch op {

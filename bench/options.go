@@ -36,6 +36,7 @@ type options struct {
 	Requests    int           `json:"requests,omitempty"` // rest: under way at any time
 	Durability  string        `json:"durability"`
 	Dir         string        `json:"dir"`
+	Deflate     bool          `json:"deflate"`
 	AllowRemote bool          `json:"allow_remote"`
 	Prefix      string        `json:"prefix"` // of the rooms' names, new in each run
 }
@@ -91,7 +92,7 @@ func (o *options) field(name string) any {
 		"url": &o.URL, "codec": &o.Codec, "room-prefix": &o.Prefix, "durability": &o.Durability, "dir": &o.Dir,
 		"members": &o.Conns, "connections": &o.Conns, "rooms": &o.Rooms, "publishers": &o.Publishers, "size": &o.Size,
 		"outstanding": &o.Outstanding, "slow-readers": &o.SlowReaders, "page": &o.Page, "scenario": &o.Scenario, "requests": &o.Requests, "processes": &o.Processes, "pid": &o.PID,
-		"rate": &o.Rate, "messages": &o.Messages, "allow-remote": &o.AllowRemote,
+		"rate": &o.Rate, "messages": &o.Messages, "allow-remote": &o.AllowRemote, "deflate": &o.Deflate,
 		"duration": &o.Duration, "warmup": &o.Warmup, "settle": &o.Settle, "timeout": &o.Timeout,
 	}[name]
 }
@@ -116,6 +117,7 @@ var flagHelp = map[string]string{
 	"requests":     "connections that ask, each for one thing at a time",
 	"durability":   "when a message counts: async or sync",
 	"dir":          "where a directory is made to write in, and removed",
+	"deflate":      "offer permessage-deflate; the server must agree, see compress.enabled",
 	"timeout":      "how long to wait for anything to happen",
 	"processes":    "processes that share the connections, 18000 in each at most",
 	"pid":          "the server's process, where it cannot be found by its port",

@@ -17,7 +17,8 @@ type result struct {
 	Sent       uint64     `json:"sent"`
 	Delivered  uint64     `json:"delivered"`
 	Rate       float64    `json:"delivered_per_second"`
-	Bytes      uint64     `json:"bytes"`
+	Bytes      uint64     `json:"bytes"`                // of payload, inflated
+	Compressed uint64     `json:"compressed,omitempty"` // frames that came compressed
 	Latency    quantiles  `json:"latency_ms"`
 	Violations violations `json:"violations"`
 	Lags       uint64     `json:"lags"`
@@ -69,7 +70,7 @@ type connectionResult struct {
 func newResult(t *tally, elapsed time.Duration, s *server) *result {
 	seconds := elapsed.Seconds()
 	r := &result{
-		Seconds: seconds, Sent: t.Sent, Delivered: t.Delivered, Rate: float64(t.Delivered) / seconds, Bytes: t.Bytes,
+		Seconds: seconds, Sent: t.Sent, Delivered: t.Delivered, Rate: float64(t.Delivered) / seconds, Bytes: t.Bytes, Compressed: t.Compressed,
 		Latency: t.Latency.quantiles(), Violations: t.Violations, Lags: t.Lags, Refused: t.Refused,
 		Generator: generatorResult{CPUSeconds: t.CPU, Busy: t.BusiestCPU / seconds, LateSends: t.Late},
 	}
@@ -106,6 +107,9 @@ func (r *result) table() string {
 	row("time", "%.2f s", r.Seconds)
 	row("sent", "%d", r.Sent)
 	row("delivered", "%d, %.0f/s", r.Delivered, r.Rate)
+	if r.Options.Deflate {
+		row("compressed", "%d frames", r.Compressed)
+	}
 	row("latency", "p50 %.3f ms, p99 %.3f ms, p99.9 %.3f ms, max %.3f ms", r.Latency.P50, r.Latency.P99, r.Latency.P999, r.Latency.Max)
 	row("violations", "%d lost, %d duplicates, %d out of order; %d missed and told so, %d lags, %d refused",
 		r.Violations.Lost, r.Violations.Duplicates, r.Violations.Order, r.Violations.Told, r.Lags, r.Refused)

@@ -7,6 +7,7 @@ type tally struct {
 	Sent       uint64     `json:"sent"`       // messages, requests or opened connections
 	Delivered  uint64     `json:"delivered"`  // messages that reached a connection other than their author's
 	Bytes      uint64     `json:"bytes"`      // payload of the frames that were counted
+	Compressed uint64     `json:"compressed"` // frames that came compressed
 	Lags       uint64     `json:"lags"`       // times that the server fed a connection from the log
 	Refused    uint64     `json:"refused"`    // commands answered with an error
 	Late       uint64     `json:"late_sends"` // sends more than lateSend after they were due
@@ -22,6 +23,7 @@ func (t *tally) add(other *tally) {
 	t.Sent += other.Sent
 	t.Delivered += other.Delivered
 	t.Bytes += other.Bytes
+	t.Compressed += other.Compressed
 	t.Lags += other.Lags
 	t.Refused += other.Refused
 	t.Late += other.Late

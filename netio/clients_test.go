@@ -18,16 +18,21 @@ import (
 	"github.com/thronghq/throng/proto"
 )
 
-// TestOtherClients: two clients that others have written talk to the echo, with
-// compression offered.
+// TestOtherClients: two clients that others have written talk to the echo. They
+// offer compression, which is agreed on or not.
 func TestOtherClients(t *testing.T) {
+	t.Run("plain", func(t *testing.T) { otherClients(t, false) })
+	t.Run("deflate", func(t *testing.T) { otherClients(t, true) })
+}
+
+func otherClients(t *testing.T, deflate bool) {
 	onPollers(t, func(t *testing.T, open func() (poller, error)) {
 		r := newRecorder()
 		r.upgrade = func(q *Request) (Accept, *proto.Error) {
-			return Accept{Subprotocol: q.Protocols[0], MaxMessage: 1 << 20}, nil
+			return Accept{Subprotocol: q.Protocols[0], MaxMessage: 1 << 20, Deflate: deflate}, nil
 		}
 		s := start(t, Options{newPoller: open, Handler: r})
-		payloads := [][]byte{nil, []byte("héllo"), bytes.Repeat([]byte("x"), 70_000)}
+		payloads := [][]byte{nil, []byte("héllo"), bytes.Repeat([]byte("x"), 70_000), prose(300_000), {}}
 
 		t.Run("gorilla", func(t *testing.T) {
 			d := websocket.Dialer{Subprotocols: []string{"p"}, EnableCompression: true}
@@ -46,6 +51,9 @@ func TestOtherClients(t *testing.T) {
 			}
 			if c.Subprotocol() != "p" {
 				t.Errorf("subprotocol %q", c.Subprotocol())
+			}
+			if got := s.metric("throng_inflate_messages_total"); (got != "0") != deflate {
+				t.Errorf("%s compressed messages came", got)
 			}
 		})
 		t.Run("coder", func(t *testing.T) {
@@ -79,7 +87,7 @@ func TestOtherClients(t *testing.T) {
 // TestChurn: thousands of connections come, talk while others broadcast to
 // them, and go in every way; nothing is left, and every Open has its Closed.
 func TestChurn(t *testing.T) {
-	churn(t, Options{}, 150, func(p *peer) *peer { return p })
+	churn(t, Options{}, newRecorder, 150, func(p *peer) *peer { return p })
 }
 
 // TestTLSChurn is TestChurn over TLS, in which clients go inside the TLS
@@ -87,7 +95,7 @@ func TestChurn(t *testing.T) {
 func TestTLSChurn(t *testing.T) {
 	server, client := tlsSides(t)
 	client.ClientSessionCache = tls.NewLRUClientSessionCache(4)
-	churn(t, Options{TLS: server}, 60, func(p *peer) *peer {
+	churn(t, Options{TLS: server}, newRecorder, 60, func(p *peer) *peer {
 		if rand.IntN(10) == 0 {
 			left := rand.IntN(600) // bytes of what the client would send
 			p.Conn = &cutter{p.Conn, func(c net.Conn, b []byte) error {
@@ -105,14 +113,14 @@ func TestTLSChurn(t *testing.T) {
 
 // churn has clients come and go on a server with these options. begin is what
 // they do first on a new connection.
-func churn(t *testing.T, o Options, rounds int, begin func(*peer) *peer) {
+func churn(t *testing.T, o Options, handler func() *recorder, rounds int, begin func(*peer) *peer) {
 	onPollers(t, func(t *testing.T, open func() (poller, error)) {
 		var (
 			mu             sync.Mutex
 			live           = make(map[*Conn]bool)
 			opened, closed int
 		)
-		r := newRecorder()
+		r := handler()
 		r.open = func(c *Conn) {
 			mu.Lock()
 			defer mu.Unlock()

@@ -43,7 +43,8 @@ type event struct {
 	cause CloseCause
 }
 
-// recorder is a Handler that echoes text and binary and tells of each call.
+// recorder is a Handler that echoes text and binary, compressed where that was
+// agreed on, and tells of each call.
 // Fields are set before the server starts.
 type recorder struct {
 	upgrade func(*Request) (Accept, *proto.Error)
@@ -73,7 +74,7 @@ func (r *recorder) Message(c *Conn, op ws.OpCode, payload []byte) {
 		r.message(c, op, payload)
 		return
 	}
-	c.Reply(AppendFrame(nil, op, payload))
+	c.Reply(c.AppendMessage(nil, op, payload))
 }
 func (r *recorder) Drained(c *Conn) { r.events <- event{what: "drained", c: c} }
 func (r *recorder) Expired(c *Conn) { r.events <- event{what: "expired", c: c} }
@@ -147,7 +148,7 @@ func start(t *testing.T, o Options, before ...func(*Server)) *testServer {
 			}
 			noLeak(t, "goroutines", goroutines, func() int { return runtime.NumGoroutine() })
 			noLeak(t, "descriptors", descriptors, func() int { return openDescriptors(t) })
-			if n := s.core.memory.outboxes.Held() + s.core.memory.partials.Held(); n != 0 {
+			if n := s.core.memory.outboxes.Held() + s.core.memory.partials.Held() + s.core.memory.inflated.Held(); n != 0 {
 				t.Errorf("%d bytes of buffers are left in the books", n)
 			}
 			if n := s.Connections(); n != 0 {
@@ -205,7 +206,9 @@ func (s *testServer) metric(name string) string {
 type peer struct {
 	t testing.TB
 	net.Conn
-	buf []byte // read and not yet looked at
+	buf     []byte // read and not yet looked at
+	inflate bool   // read inflates what is compressed
+	packed  int    // frames that it has inflated
 }
 
 // connect opens a TCP connection, without a handshake.
@@ -300,6 +303,13 @@ func (p *peer) rest() string {
 
 // clientFrame returns a masked frame. first is its first byte.
 func clientFrame(first byte, payload []byte) []byte {
+	var mask [4]byte
+	binary.BigEndian.PutUint32(mask[:], rand.Uint32())
+	return maskedFrame(first, mask, payload)
+}
+
+// maskedFrame is clientFrame with that mask.
+func maskedFrame(first byte, mask [4]byte, payload []byte) []byte {
 	b := []byte{first}
 	switch n := len(payload); {
 	case n <= 125:
@@ -309,8 +319,6 @@ func clientFrame(first byte, payload []byte) []byte {
 	default:
 		b = binary.BigEndian.AppendUint64(append(b, 0x80|127), uint64(n))
 	}
-	var mask [4]byte
-	binary.BigEndian.PutUint32(mask[:], rand.Uint32())
 	b = append(append(b, mask[:]...), payload...)
 	ws.Cipher(b[len(b)-len(payload):], mask, 0)
 	return b
@@ -336,7 +344,10 @@ const (
 func (p *peer) read() string {
 	p.t.Helper()
 	for {
-		if f, ok := p.next(); ok {
+		if f, ok := p.next(); ok && p.inflate && strings.HasPrefix(f, "c") {
+			p.packed++
+			return unpack(p.t, f)
+		} else if ok {
 			return f
 		}
 		if err := p.more(); errors.Is(err, io.EOF) && len(p.buf) == 0 {

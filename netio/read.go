@@ -6,6 +6,8 @@ import (
 
 	"github.com/cloudwego/netpoll"
 	"github.com/gobwas/ws"
+
+	"github.com/thronghq/throng/proto"
 )
 
 // readBufferSize is how much one read takes. Each loop has one such buffer.
@@ -65,7 +67,10 @@ func (c *Conn) readFrames(b []byte) {
 	r := c.in
 	if r == nil {
 		r = c.loop.reader
-		r.maxMessage = c.maxMessage
+		r.maxMessage, r.inflater = c.maxMessage, c.inflater()
+	}
+	if r.inflater != nil {
+		r.inflater.spent = 0
 	}
 	n, err := r.feed(b, c)
 	switch {
@@ -78,6 +83,18 @@ func (c *Conn) readFrames(b []byte) {
 	}
 	c.uncork()
 	c.keepReader(r)
+}
+
+// inflater returns what reads compressed messages of this connection, nil where
+// it may not send any.
+func (c *Conn) inflater() *inflater {
+	if c.window == proto.Plain {
+		return nil
+	}
+	if c.loop.unpack == nil {
+		c.loop.unpack = newInflater(&c.core.pool, c.core.memory.inflated, &c.loop.stats.inflate)
+	}
+	return c.loop.unpack
 }
 
 // keepReader keeps the reader with the connection while it holds something.
@@ -138,13 +155,17 @@ func (c *Conn) control(op ws.OpCode, payload []byte) bool {
 }
 
 // readOn reports whether the next frame may be read, and pauses reading once a
-// quarter of the replies that may wait do.
+// quarter of the replies that may wait do, or more came of compressed messages
+// than fits one turn.
 func (c *Conn) readOn() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.phase == phaseOpen && c.out != nil && c.out.replies > c.maxReplies/4 {
 		c.flushLocked()
 		c.paused = c.phase == phaseOpen && c.out != nil && c.out.replies > c.maxReplies/4
+	}
+	if c.window != proto.Plain && !c.paused && c.phase <= phaseClosing && c.loop.unpack.spent > inflateTurn {
+		c.paused, c.yielded = true, true // the socket is likely to take bytes, which resumes it soon
 	}
 	c.muted = c.phase != phaseOpen
 	return !c.paused && c.phase <= phaseClosing
@@ -217,9 +238,14 @@ func (c *Conn) resume() {
 	}
 	reading := c.phase <= phaseClosing
 	c.mu.Unlock()
-	if !reading {
-		return
+	if reading {
+		c.readLeft()
+		c.readRest()
 	}
+}
+
+// readLeft reads what a pause has left, as far as it was decrypted.
+func (c *Conn) readLeft() {
 	if c.in != nil && c.in.rest != nil {
 		rest := c.in.rest
 		c.in.rest = nil
@@ -227,7 +253,15 @@ func (c *Conn) resume() {
 		c.core.pool.put(rest)
 		c.accountIn()
 	}
-	c.readRest()
+}
+
+// lastTurn reads, as readLeft does, what other connections were to have their turn
+// before: the peer has gone, and there will be no other turn.
+func (c *Conn) lastTurn() {
+	for c.yielded {
+		c.paused, c.yielded = false, false
+		c.readLeft()
+	}
 }
 
 // watchInputLocked undoes a pause, and reports whether the connection is read
@@ -240,7 +274,7 @@ func (c *Conn) watchInputLocked() bool {
 		c.watch = watchRead
 		_ = c.loop.poll.Control(c.op, netpoll.PollReadable) // an open descriptor can be watched
 	}
-	c.paused = false
+	c.paused, c.yielded = false, false
 	if c.out != nil {
 		c.watchLocked()
 	}
@@ -260,6 +294,10 @@ func (c *Conn) onHup(netpoll.Poll) error {
 // end reads what the peer sent before it went, and closes the descriptor.
 func (c *Conn) end() {
 	for range maxEndReads {
+		for c.yielded {
+			c.lastTurn()
+			c.readRest()
+		}
 		if p := c.currentPhase(); c.paused || p == phaseHandshake || p >= phaseDead {
 			break
 		}

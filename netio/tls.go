@@ -290,6 +290,7 @@ func (c *Conn) pump() {
 			continue
 		}
 		if err != nil && err != errDry {
+			c.lastTurn()
 			c.unreadable(err)
 		}
 		break

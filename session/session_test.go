@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
+
 	"github.com/thronghq/throng/auth"
 	"github.com/thronghq/throng/proto"
 	"github.com/thronghq/throng/room"
@@ -69,9 +71,11 @@ type fixture struct {
 func inFixture(t *testing.T, change func(*Options), run func(t *testing.T, f *fixture)) {
 	synctest.Test(t, func(t *testing.T) {
 		limits := proto.DefaultLimits()
+		packed := proto.NewNamespace("packed")
+		packed.Compress = true
 		hub := room.NewHub(room.Options{
-			Namespaces: []proto.Namespace{proto.NewNamespace("default"), proto.NewNamespace("chat"), proto.InboxNamespace()},
-			Limits:     limits, Log: room.MemoryLog{}, Logger: slog.New(slog.DiscardHandler),
+			Namespaces: []proto.Namespace{proto.NewNamespace("default"), proto.NewNamespace("chat"), packed, proto.InboxNamespace()},
+			Limits:     limits, Log: room.MemoryLog{}, Logger: slog.New(slog.DiscardHandler), Compression: proto.NewCompression(256, metrics.NewSet()),
 		})
 		defer hub.Close()
 		o := Options{

@@ -23,10 +23,11 @@ type side struct {
 type serverKind int
 
 const (
-	noServer   serverKind = iota // the generator measures itself
-	throng                       // throng serve --dev
-	floorOne                     // one send for each member and message
-	floorBatch                   // one send for each member and all that waits
+	noServer    serverKind = iota // the generator measures itself
+	throng                        // throng serve --dev
+	compressing                   // the same, with compression
+	floorOne                      // one send for each member and message
+	floorBatch                    // one send for each member and all that waits
 )
 
 // The names of the cells and sides, by which figures are found.
@@ -35,6 +36,7 @@ const (
 	cellOne     = "fan-out, one at a time"
 	cellFour    = "fan-out, four outstanding"
 	cellSlow    = "slow readers"
+	cellDeflate = "fan-out of 1 KB, compressed"
 	cellEcho    = "echo"
 	cellHistory = "history"
 	cellAppend  = "append"
@@ -44,6 +46,8 @@ const (
 	sideBinary  = "throng, binary"
 	sideFloor   = "floor, one by one"
 	sideBatch   = "floor, batched"
+	sideDeflate = "compressed"
+	sidePlain   = "plain"
 	sideSlow    = "10% never read"
 	sideAllRead = "all read"
 	sideAsync   = "async"
@@ -85,6 +89,10 @@ func cells(p plan) []cell {
 			{sideFloor, floorOne, with("fanout", "floor", members(p.Members, "--outstanding", "4")...)},
 			{sideBatch, floorBatch, with("fanout", "floor", members(p.Members, "--outstanding", "4")...)},
 			{sideBinary, throng, with("fanout", "binary", members(p.Members, "--outstanding", "4")...)},
+		}},
+		{cellDeflate, few, []side{
+			{sideDeflate, compressing, with("fanout", "json", members(p.Members, "--size", "1024", "--deflate")...)},
+			{sidePlain, compressing, with("fanout", "json", members(p.Members, "--size", "1024")...)},
 		}},
 		{cellSlow, few, []side{
 			{sideSlow, throng, with("fanout", "json", members(p.Members, append(slow, "--slow-readers", "10")...)...)},

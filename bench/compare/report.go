@@ -119,6 +119,7 @@ func (r *runner) report() *report {
 		newFigure("fan-out, 4 outstanding: CPU to the one-by-one floor's", ratio, ratios(side(cellFour, sideThrong, cpu), floorFour), atMost, 0.6),
 		newFigure("the same, binary codec", ratio, ratios(side(cellFour, sideBinary, cpu), floorFour), none, 0),
 		newFigure("the same, to the batching floor's", ratio, ratios(side(cellFour, sideThrong, cpu), side(cellFour, sideBatch, cpu)), none, 0),
+		newFigure("fan-out of 1 KB, compressed: CPU to that of plain frames", ratio, ratios(side(cellDeflate, sideDeflate, cpu), side(cellDeflate, sidePlain, cpu)), atMost, 1.3),
 		newFigure("lost, duplicate or reordered messages", "messages", r.violations(), atMost, 0),
 		newFigure("append, async", "messages/s", side(cellAppend, sideAsync, func(m *measured) float64 { return m.Append.PerSecond }), atLeast, 300_000),
 		newFigure("append, async: CPU for each message", us, side(cellAppend, sideAsync, func(m *measured) float64 { return m.Append.CPUPerMessage }), none, 0),

@@ -132,11 +132,14 @@ func (r *runner) startServer(ctx context.Context, kind serverKind) (_ *process, 
 	p := &process{}
 	command := []string{r.plan.Floor, "one", "0"}
 	switch kind {
-	case throng:
+	case throng, compressing:
 		if p.data, err = os.MkdirTemp(r.dir, "data-"); err != nil {
 			return nil, err
 		}
 		command = []string{r.plan.Throng, "serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir", p.data}
+		if kind == compressing {
+			command = append(command, "--compress-enabled")
+		}
 	case floorBatch:
 		command[1] = "batch"
 	}
