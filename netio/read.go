@@ -96,8 +96,24 @@ func (c *Conn) keepReader(r *frameReader) {
 	case c.in == nil:
 		c.in, c.loop.reader = r, c.core.newReader()
 	}
+	c.expectMore()
 	if over {
 		c.tellClosed()
+	}
+}
+
+// expectMore says by when more of the message that is on its way has to have
+// come. A connection that is not read from is not waited for.
+func (c *Conn) expectMore() {
+	gain := &c.chunk.gain[c.slot]
+	switch at := gain.Load(); {
+	case c.in == nil || c.paused:
+		if at != 0 {
+			gain.Store(0)
+		}
+	case at == 0 || c.in.gained >= enoughGained:
+		c.in.gained = 0
+		gain.Store(c.core.clock.in(c.core.limits.MessageTimeout))
 	}
 }
 
@@ -219,6 +235,9 @@ func (c *Conn) resume() {
 	c.mu.Unlock()
 	if !reading {
 		return
+	}
+	if c.opened {
+		c.expectMore()
 	}
 	if c.in != nil && c.in.rest != nil {
 		rest := c.in.rest

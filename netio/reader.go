@@ -14,10 +14,22 @@ type frameSink interface {
 	control(op ws.OpCode, payload []byte) bool
 }
 
+// maxEmptyFragments is how many fragments of a message may be empty, its last one
+// apart. A client that streams may send some; none needs that many.
+const maxEmptyFragments = 1024
+
+// enoughGained is how many bytes of a message have to come within
+// Limits.MessageTimeout, if not its end: 70 a second by default, which the worst
+// of lines does.
+const enoughGained = 4 << 10
+
 // frameReader turns a client's bytes, however they are cut, into messages and
 // control frames (RFC 6455, section 5). A frame that lies whole in what is fed
 // is unmasked in place and copied nowhere. Only between two feeds inside a
 // message does it hold a buffer, which grows with what has arrived.
+//
+// A fragment may be empty, and no bound on bytes is one on how many are: that
+// has its own, past which a message is no message any more.
 //
 // The zero value with its first two fields set is a new stream. A reader serves
 // one goroutine at a time.
@@ -34,9 +46,14 @@ type frameReader struct {
 
 	// The message that is being put together: its opcode, 0 for none; its
 	// payload so far, lent by pool; the state of its text.
-	op   ws.OpCode
-	msg  []byte
-	text utf8Check
+	op    ws.OpCode
+	msg   []byte
+	text  utf8Check
+	empty int // its fragments that brought nothing
+
+	// gained is what has come of messages since the connection last set it to
+	// 0: their bytes, and enough where the reader stood between two.
+	gained int
 
 	ctl    [maxControl]byte // a control frame that has not arrived whole
 	ctlLen int
@@ -75,6 +92,9 @@ func (r *frameReader) feed(b []byte, sink frameSink) (n int, err *protocolError)
 			took, more, err = r.header(b[n:], sink)
 		}
 		n += took
+		if r.op == 0 && !r.inFrame && r.headLen == 0 {
+			r.gained = enoughGained
+		}
 		if err != nil || !more {
 			return n, err
 		}
@@ -139,6 +159,8 @@ func (r *frameReader) admit(h *frameHeader) *protocolError {
 		return errInterleaved
 	case h.length > uint64(r.maxMessage-len(r.msg)):
 		return errTooBig
+	case h.length == 0 && !h.fin && r.empty == maxEmptyFragments:
+		return errFragments
 	}
 	return nil
 }
@@ -148,8 +170,13 @@ func (r *frameReader) begin(h *frameHeader) {
 	r.frame, r.inFrame, r.maskPos = *h, true, 0
 	if h.op.IsControl() {
 		r.ctlLen = 0
-	} else if h.op != ws.OpContinuation {
-		r.op, r.text = h.op, utf8Check{}
+		return
+	}
+	if h.op != ws.OpContinuation {
+		r.op, r.text, r.empty = h.op, utf8Check{}, 0
+	}
+	if h.length == 0 {
+		r.empty++
 	}
 }
 
@@ -172,6 +199,7 @@ func (r *frameReader) payload(b []byte, sink frameSink) (n int, more bool, err *
 		return n, false, errText
 	}
 	r.msg = r.pool.append(r.msg, b)
+	r.gained += n
 	if r.frame.length > 0 {
 		return n, true, nil
 	}

@@ -55,7 +55,7 @@ func Listen(o Options) (*Server, error) {
 }
 
 func newServer(o *Options) *Server {
-	tick := tickFor(o.PingInterval, o.PingTimeout, o.Limits.HandshakeTimeout)
+	tick := tickFor(o.PingInterval, o.PingTimeout, o.Limits.HandshakeTimeout, o.Limits.MessageTimeout)
 	co := &core{
 		handler:    o.Handler,
 		limits:     o.Limits,
