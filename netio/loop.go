@@ -78,7 +78,7 @@ const (
 	taskEnd                     // the poller has reported the hang-up
 	taskPause                   // stop reading
 	taskResume                  // read again
-	taskClosed                  // call Handler.Closed
+	taskClosed                  // it was ended from elsewhere: call Handler.Closed
 	taskDue                     // the time in the connection's slot has come
 	taskAdmit                   // its handshake's turn has come
 	taskSecured                 // the TLS handshake is done
@@ -204,6 +204,7 @@ func (c *Conn) run(kind taskKind) {
 	case taskResume:
 		c.resume()
 	case taskClosed:
+		c.forgetPartial()
 		c.tellClosed()
 	case taskDue:
 		c.due()

@@ -102,6 +102,18 @@ func (c *Conn) keepReader(r *frameReader) {
 	}
 }
 
+// forgetPartial gives back what was held of a message when the connection was
+// ended from elsewhere: none of it is read any more.
+func (c *Conn) forgetPartial() {
+	if c.in == nil || c.currentPhase() <= phaseClosing {
+		return
+	}
+	c.in.release()
+	c.in = nil
+	c.chunk.gain[c.slot].Store(0)
+	c.accountIn()
+}
+
 // expectMore says by when more of the message that is on its way has to have
 // come. A connection that is not read from is not waited for.
 func (c *Conn) expectMore() {

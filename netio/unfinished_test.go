@@ -39,12 +39,15 @@ func TestUnfinished(t *testing.T) {
 			if e := r.wait(t, "closed"); e.cause != CauseUnfinished {
 				t.Errorf("%s: cause %v, want %v", name, e.cause, CauseUnfinished)
 			}
+			if n := s.core.memory.partials.Held(); n != 0 {
+				t.Errorf("%s: %d bytes are held when it is told", name, n)
+			}
 			if v := s.metric(`throng_closes_total{cause="unfinished",code="4411"}`); v != "1" {
 				t.Errorf("%s: the metric is %q, want 1", name, v)
 			}
 			_ = p.Close()
-			if !eventually(func() bool { return s.metric(`throng_sockets`) == "0" && s.core.memory.partials.Held() == 0 }) {
-				t.Errorf("%s: %d bytes are held", name, s.core.memory.partials.Held())
+			if !eventually(func() bool { return s.metric(`throng_sockets`) == "0" }) {
+				t.Errorf("%s: the connection goes on", name)
 			}
 		}
 	})
@@ -121,6 +124,32 @@ func TestEmptyFragments(t *testing.T) {
 		p.expect(closing(ws.StatusPolicyViolation) + errFragments.reason)
 		if e := r.wait(t, "closed"); e.cause != CauseProtocol {
 			t.Errorf("cause %v, want %v", e.cause, CauseProtocol)
+		}
+	})
+}
+
+// TestShedInTheMiddle: a connection that is ended because of the memory budget,
+// in the middle of a message, gives back what it held at once, and is ended once.
+func TestShedInTheMiddle(t *testing.T) {
+	onPollers(t, func(t *testing.T, open func() (poller, error)) {
+		s, r, c, p := openOne(t, Options{newPoller: open})
+		p.send(string(cf(text, strings.Repeat("x", 64<<10))[:60<<10]))
+		if !eventually(func() bool { return c.held.Load() >= 60<<10-8 }) {
+			t.Fatalf("%d bytes are held", c.held.Load())
+		}
+		h := s.core.slots.holders(nil)[0]
+		if !h.Shed() {
+			t.Error("it was not ended")
+		}
+		if h.Shed() {
+			t.Error("it was ended again")
+		}
+		p.expectClose(proto.ErrSlowConsumer.Close)
+		if e := r.wait(t, "closed"); e.cause != CauseReplies {
+			t.Errorf("cause %v, want %v", e.cause, CauseReplies)
+		}
+		if n := s.core.memory.partials.Held(); n != 0 {
+			t.Errorf("%d bytes are held", n)
 		}
 	})
 }
