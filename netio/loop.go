@@ -17,6 +17,7 @@ import (
 type core struct {
 	// Static after construction.
 	handler    Handler
+	counter    FrameCounter // the handler, nil where it does not count
 	limits     proto.Limits
 	upgrade    func(path string) bool
 	origins    originPolicy

@@ -62,6 +62,15 @@ type Handler interface {
 	Closed(c *Conn, cause CloseCause)
 }
 
+// FrameCounter is what a Handler may be, too, so as to bound what Message does not
+// show.
+type FrameCounter interface {
+	// Frames tells of frames that brought no message: pings, pongs, and
+	// fragments but the last. It is called as Message is, once for each read
+	// that had some, after its messages.
+	Frames(c *Conn, n int)
+}
+
 // Request is the head of an upgrade request. Its strings and slices are
 // borrowed from the poller's buffer: copy what should outlive Upgrade.
 type Request struct {

@@ -68,6 +68,12 @@ func (c *Conn) readFrames(b []byte) {
 		r.maxMessage = c.maxMessage
 	}
 	n, err := r.feed(b, c)
+	if extra := r.extra; extra > 0 {
+		r.extra = 0
+		if c.core.counter != nil && !c.muted {
+			c.core.counter.Frames(c, extra)
+		}
+	}
 	switch {
 	case err != nil:
 		c.mu.Lock()

@@ -54,6 +54,9 @@ type frameReader struct {
 	// gained is what has come of messages since the connection last set it to
 	// 0: their bytes, and enough where the reader stood between two.
 	gained int
+	// extra is how many frames that brought no message have come since the
+	// connection last set it to 0.
+	extra int
 
 	ctl    [maxControl]byte // a control frame that has not arrived whole
 	ctlLen int
@@ -140,6 +143,7 @@ func (r *frameReader) header(b []byte, sink frameSink) (n int, more bool, err *p
 	ws.Cipher(payload, h.mask, 0)
 	n += int(h.length)
 	if h.op.IsControl() {
+		r.extra++
 		return n, sink.control(h.op, payload), nil
 	}
 	if h.op == ws.OpText && !utf8.Valid(payload) {
@@ -193,6 +197,7 @@ func (r *frameReader) payload(b []byte, sink frameSink) (n int, more bool, err *
 			return n, true, nil
 		}
 		r.inFrame = false
+		r.extra++
 		return n, sink.control(r.frame.op, r.ctl[:r.ctlLen]), nil
 	}
 	if r.op == ws.OpText && !r.text.write(b) {
@@ -205,6 +210,7 @@ func (r *frameReader) payload(b []byte, sink frameSink) (n int, more bool, err *
 	}
 	r.inFrame = false
 	if !r.frame.fin {
+		r.extra++
 		return n, true, nil
 	}
 	if r.op == ws.OpText && !r.text.complete() {

@@ -67,6 +67,7 @@ func newServer(o *Options) *Server {
 		admission:  newAdmission(o.Admission, time.Now()),
 		logger:     o.Logger,
 	}
+	co.counter, _ = o.Handler.(FrameCounter)
 	co.clock.tick, co.clock.start = tick, time.Now()
 	co.clock.advance()
 	co.memory = newMemory(o.Memory)

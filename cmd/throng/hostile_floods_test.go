@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// floodAttacks are things that anyone may do, done without end. None is limited:
-// rates are off in these servers, and rates_test.go has what they do.
+// floodAttacks are things that anyone may do, done without end. But for the last
+// two they meet no limit: rates are off by default, and rates_test.go has what they
+// do.
 func floodAttacks() []hostile {
 	return []hostile{
 		{
@@ -38,9 +39,35 @@ func floodAttacks() []hostile {
 			against: exchange, ratio: 60, memory: 64 << 20,
 		},
 		{
-			name: "10,000 rooms where they are allowed", args: []string{"--limits-rooms=10000"}, attack: joinAllowed,
+			name: "10,000 rooms where they are allowed", args: []string{"--limits-rooms=10000"}, rooms: 10_000, attack: joinAllowed,
 			against: exchange, ratio: 80, memory: 96 << 20,
 		},
+		{
+			name: "pings beyond a rate", args: []string{floodRate}, attack: goBeyond(clientFrame(opPing, "x")),
+			against: exchange, ratio: 1, memory: 32 << 20,
+		},
+		{
+			name: "fragments beyond a rate", args: []string{floodRate}, attack: goBeyond(clientFrame(opContinuation, "x")),
+			against: exchange, ratio: 1, memory: 32 << 20,
+		},
+	}
+}
+
+// floodRate is what a neighbour does not reach.
+const floodRate = "--rate-connection-frames=1000/s burst 5000"
+
+// goBeyond sends a frame inside a message, over and over, much faster than it may
+// be.
+func goBeyond(frame []byte) func(*assault) {
+	return func(a *assault) {
+		const frames = 60_000
+		for i := range 10 {
+			r := a.enter(user("hasty", i))
+			r.sendFrame(opBegin, "x")
+			r.flood(frames, func(int) []byte { return frame })
+			r.expectClose(4429)
+			a.units += frames
+		}
 	}
 }
 

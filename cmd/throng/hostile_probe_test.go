@@ -177,7 +177,7 @@ func (p *probe) awaitCensus(before census) {
 // eventually waits for a condition, and fails the test where it does not come.
 func (p *probe) eventually(cond func() bool, failure func() string) {
 	p.t.Helper()
-	pace := time.NewTicker(20 * time.Millisecond)
+	pace := time.NewTicker(100 * time.Millisecond)
 	defer pace.Stop()
 	for end := time.Now().Add(settled); !cond(); <-pace.C {
 		if time.Now().After(end) {

@@ -51,7 +51,7 @@ const (
 
 // idleShare is the share of a core that a server and its neighbours may take
 // while nothing is asked of them, beside what was measured.
-const idleShare = 0.1
+const idleShare = 0.2
 
 // settled is how long what an attack has taken may take to come back: a user who
 // is cut off counts as present for 5 s.

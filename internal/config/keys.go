@@ -104,7 +104,7 @@ func rateKeys(r *Rates) []key {
 		return key{name: "rate." + name, value: rateValue{at, "no bound"}, help: help}
 	}
 	return []key{
-		rate("connection_frames", &r.Connection.Frames, "frames from one connection"),
+		rate("connection_frames", &r.Connection.Frames, "frames from one connection, pings, pongs and fragments among them"),
 		rate("connection_bytes", &r.Connection.Bytes, "their bytes"),
 		rate("connection_joins", &r.Connection.Joins, "joins of one connection"),
 		rate("connection_publishes", &r.Connection.Publishes, "messages from one connection"),
