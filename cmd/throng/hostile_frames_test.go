@@ -9,6 +9,7 @@ import (
 
 // frameAttacks are what can be done with frames. What breaks RFC 6455 and how it
 // is answered is tested at length in netio; here it is what it costs.
+// What a compressed message may cost belongs here, too, as a row.
 func frameAttacks() []hostile {
 	return []hostile{
 		{

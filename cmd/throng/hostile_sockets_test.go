@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"runtime"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -191,6 +193,7 @@ func exhaust(a *assault) {
 			return fmt.Sprintf("round %d: %d descriptors are open, the highest %d, with %d connections on their way; the server sees no lack",
 				round, a.probe.descriptors(), a.probe.highestDescriptor(), len(waiting))
 		})
+		a.staysCalm(round)
 		limit(all.Cur)
 		a.awaitNewcomer()
 		cut := 0
@@ -205,6 +208,19 @@ func exhaust(a *assault) {
 		// The descriptor that the server keeps for that may be lost to a file that
 		// is opened in the same moment. The others have waited, and are served.
 		a.t.Logf("round %d: %d of %d were cut", round, cut, len(waiting))
+	}
+}
+
+// staysCalm sees to it that a server without descriptors, with connections in its
+// queue, looks at them now and then and not all the time.
+func (a *assault) staysCalm(round int) {
+	a.t.Helper()
+	perSecond := float64(5 * 4 * runtime.NumCPU()) // ticks, a listener each; and some to spare
+	looks, begin := a.probe.metric("throng_accept_exhausted_total"), time.Now()
+	a.neighbours.await(quietTrips)
+	looks = a.probe.metric("throng_accept_exhausted_total") - looks
+	if took := time.Since(begin); looks > perSecond*(1+took.Seconds()) {
+		a.t.Errorf("round %d: the server looked %.0f times in %v for descriptors that there are not", round, looks, took)
 	}
 }
 

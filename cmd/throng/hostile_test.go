@@ -35,11 +35,12 @@ const (
 
 // assault is one attack under way.
 type assault struct {
-	t      *testing.T
-	server *throngtest.Server
-	probe  *probe
-	units  int
-	peers  []*rawPeer // closed when it is over, however it went
+	t          *testing.T
+	server     *throngtest.Server
+	probe      *probe
+	neighbours *neighbours
+	units      int
+	peers      []*rawPeer // closed when it is over, however it went
 }
 
 // The factors by which the race detector's bookkeeping makes a server larger, and
@@ -91,7 +92,7 @@ func (h *hostile) run(t *testing.T, honest map[work]time.Duration) {
 	p.resetPeak()
 	small := p.resident()
 	n.underAttack.Store(true)
-	a := &assault{t: t, server: s, probe: p}
+	a := &assault{t: t, server: s, probe: p, neighbours: n}
 	begin, cpu, trips := time.Now(), p.cpu(), n.count()
 	h.attack(a)
 	took := time.Since(begin)
