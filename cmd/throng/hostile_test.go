@@ -67,6 +67,9 @@ const settled = 60 * time.Second
 // What the neighbours' round trips took before and meanwhile is logged: go test
 // -run TestHostilePeers -parallel 1 -v ./cmd/throng.
 func TestHostilePeers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes half a minute")
+	}
 	honest := measureHonest(t)
 	t.Logf("honest work: %v", honest)
 	for _, table := range [][]hostile{frameAttacks(), handshakeAttacks(), floodAttacks(), socketAttacks()} {
