@@ -19,7 +19,7 @@ import (
 func TestInflateTurns(t *testing.T) {
 	const messages, size = 300, 60 << 10
 	var handled []byte
-	h := &counting{f: func(c *Conn, payload []byte) {
+	h := &onMessage{f: func(c *Conn, payload []byte) {
 		if held := c.core.memory.inflated.Held(); held < int64(size) || held > 4*size {
 			t.Errorf("%d bytes are counted while %d are handled", held, size)
 		}
@@ -70,14 +70,14 @@ func TestInflateTurns(t *testing.T) {
 	}
 }
 
-// counting is a Handler that calls f for each message.
-type counting struct {
+// onMessage is a Handler that calls f for each message.
+type onMessage struct {
 	echo
 	f func(c *Conn, payload []byte)
 }
 
 // Message implements Handler.
-func (h *counting) Message(c *Conn, _ ws.OpCode, payload []byte) { h.f(c, payload) }
+func (h *onMessage) Message(c *Conn, _ ws.OpCode, payload []byte) { h.f(c, payload) }
 
 // TestInflateFlood: a client sends hundreds of messages that inflate a
 // thousandfold, and goes at once. All of them are handled, plain or over TLS, and

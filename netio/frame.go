@@ -84,6 +84,7 @@ var (
 	errCloseCode    = &protocolError{ws.StatusProtocolError, "close code that must not be sent"}
 	errText         = &protocolError{ws.StatusInvalidFramePayloadData, "text is not valid UTF-8"}
 	errReason       = &protocolError{ws.StatusInvalidFramePayloadData, "close reason is not valid UTF-8"}
+	errFragments    = &protocolError{ws.StatusPolicyViolation, "too many fragments with nothing in them"}
 	errTooBig       = &protocolError{ws.StatusMessageTooBig, "message is too long"}
 )
 

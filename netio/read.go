@@ -73,6 +73,12 @@ func (c *Conn) readFrames(b []byte) {
 		r.inflater.spent = 0
 	}
 	n, err := r.feed(b, c)
+	if extra := r.extra; extra > 0 {
+		r.extra = 0
+		if c.core.counter != nil && !c.muted {
+			c.core.counter.Frames(c, extra)
+		}
+	}
 	switch {
 	case err != nil:
 		c.mu.Lock()
@@ -113,8 +119,36 @@ func (c *Conn) keepReader(r *frameReader) {
 	case c.in == nil:
 		c.in, c.loop.reader = r, c.core.newReader()
 	}
+	c.expectMore()
 	if over {
 		c.tellClosed()
+	}
+}
+
+// forgetPartial gives back what was held of a message when the connection was
+// ended from elsewhere: none of it is read any more.
+func (c *Conn) forgetPartial() {
+	if c.in == nil || c.currentPhase() <= phaseClosing {
+		return
+	}
+	c.in.release()
+	c.in = nil
+	c.chunk.gain[c.slot].Store(0)
+	c.accountIn()
+}
+
+// expectMore says by when more of the message that is on its way has to have
+// come. A connection that is not read from is not waited for.
+func (c *Conn) expectMore() {
+	gain := &c.chunk.gain[c.slot]
+	switch at := gain.Load(); {
+	case c.in == nil || c.paused:
+		if at != 0 {
+			gain.Store(0)
+		}
+	case at == 0 || c.in.gained >= enoughGained:
+		c.in.gained = 0
+		gain.Store(c.core.clock.in(c.core.limits.MessageTimeout))
 	}
 }
 
@@ -239,6 +273,9 @@ func (c *Conn) resume() {
 	reading := c.phase <= phaseClosing
 	c.mu.Unlock()
 	if reading {
+		if c.opened {
+			c.expectMore()
+		}
 		c.readLeft()
 		c.readRest()
 	}

@@ -55,7 +55,7 @@ func Listen(o Options) (*Server, error) {
 }
 
 func newServer(o *Options) *Server {
-	tick := tickFor(o.PingInterval, o.PingTimeout, o.Limits.HandshakeTimeout)
+	tick := tickFor(o.PingInterval, o.PingTimeout, o.Limits.HandshakeTimeout, o.Limits.MessageTimeout)
 	co := &core{
 		handler:    o.Handler,
 		limits:     o.Limits,
@@ -67,6 +67,7 @@ func newServer(o *Options) *Server {
 		admission:  newAdmission(o.Admission, time.Now()),
 		logger:     o.Logger,
 	}
+	co.counter, _ = o.Handler.(FrameCounter)
 	co.clock.tick, co.clock.start = tick, time.Now()
 	co.clock.advance()
 	co.memory = newMemory(o.Memory)
