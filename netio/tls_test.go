@@ -416,6 +416,8 @@ func TestTLSBuffers(t *testing.T) {
 	if !eventually(func() bool { return c.held.Load() == 0 }) {
 		t.Errorf("%d bytes are held by an idle connection", c.held.Load())
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	raw, hand, _ := tlsLayout.of(c.tls.conn)
 	if raw.Cap() > keptRaw || hand.Cap() > 0 {
 		t.Errorf("an idle connection keeps %d and %d bytes", raw.Cap(), hand.Cap())
