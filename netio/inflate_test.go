@@ -92,6 +92,7 @@ func TestInflate(t *testing.T) {
 		example{"a final block and nothing after it", "\xf3\x48\xcd\xc9\xc9\x07\x00", "Hello"},
 		example{"two final blocks, with a reach from one into the other", "\xf3\x48\xcd\xc9\xc9\x07\x00\x03\x13\x00\x00", "HelloHello"},
 		example{"a block without compression that the tail fills", "\x00\x04\x00\xfb\xff", "\x00\x00\xff\xff"},
+		example{"a reach of one byte behind one", "\x4a\x04\x02\x00\x00", "aaaa"},
 		example{"a thousand final blocks", strings.Repeat("\x03\x00", 1000) + "\x00", ""},
 	) {
 		got, err := d.inflate(ws.OpBinary, []byte(tc.packed), 10)
@@ -131,7 +132,9 @@ func TestInflateWhole(t *testing.T) {
 func TestInflateRefuses(t *testing.T) {
 	d := newTestInflater()
 	bad := map[string]string{
-		"a reach into the message before (7.2.3.2)": "\xf2\x00\x11\x00\x00",
+		"a reach into the message before (7.2.3.2)":         "\xf2\x00\x11\x00\x00",
+		"a reach of two bytes behind one":                   "\x4a\x04\x42\x00\x00",
+		"a reach of two bytes behind one, far from the end": "\x4a\x04\x42\x00\x00" + strings.Repeat("\x00", 30),
 		"block type 3":                          "\x06",
 		"garbage after the end":                 "\xf3\x48\xcd\xc9\xc9\x07\x00\xff",
 		"a length that is wrong":                "\x00\x05\x00\xfb\xff\x48\x65\x6c\x6c\x6f\x00",

@@ -164,7 +164,7 @@ func (w *witness) Deliver(b []byte) bool {
 // crowdOf makes a room with so many members of each form, without a hub's workers.
 func crowdOf(each int, ns *proto.Namespace, forms []proto.Form) (*Room, []*witness, *metrics.Set) {
 	set := metrics.NewSet()
-	h := &Hub{limits: proto.DefaultLimits(), now: nowForTest, fans: 1, compression: proto.NewCompression(compressFrom, set)}
+	h := &Hub{limits: proto.DefaultLimits(), now: nowForTest, fans: 1, deflate: proto.NewCompression(compressFrom, set)}
 	h.meters = newMeters(nil, h)
 	r := newRoom(h, ns.Name+":r", ns)
 	r.ring.limit = 0

@@ -56,16 +56,16 @@ type Options struct {
 // Hub holds all rooms. Its methods are safe for concurrent use and do not
 // block, Close aside; their answers go to the Member.
 type Hub struct {
-	namespaces  map[string]*proto.Namespace
-	limits      proto.Limits
-	compression *proto.Compression
-	log         Log
-	memory      Log
-	logger      *slog.Logger
-	observer    Observer // nil for none
-	now         func() time.Time
-	seed        maphash.Seed
-	meters      *meters
+	namespaces map[string]*proto.Namespace
+	limits     proto.Limits
+	deflate    *proto.Compression
+	log        Log
+	memory     Log
+	logger     *slog.Logger
+	observer   Observer // nil for none
+	now        func() time.Time
+	seed       maphash.Seed
+	meters     *meters
 
 	rings    ringBudget
 	replays  replays
@@ -106,19 +106,19 @@ func NewHub(o Options) *Hub {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	h := &Hub{
-		namespaces:  make(map[string]*proto.Namespace),
-		limits:      o.Limits,
-		compression: o.Compression,
-		log:         o.Log,
-		memory:      MemoryLog{Now: o.Now},
-		logger:      o.Logger,
-		observer:    o.Observer,
-		now:         o.Now,
-		seed:        maphash.MakeSeed(),
-		workers:     newPool(o.Workers),
-		readers:     newPool(readers),
-		fans:        o.Workers,
-		stopSweep:   cancel,
+		namespaces: make(map[string]*proto.Namespace),
+		limits:     o.Limits,
+		deflate:    o.Compression,
+		log:        o.Log,
+		memory:     MemoryLog{Now: o.Now},
+		logger:     o.Logger,
+		observer:   o.Observer,
+		now:        o.Now,
+		seed:       maphash.MakeSeed(),
+		workers:    newPool(o.Workers),
+		readers:    newPool(readers),
+		fans:       o.Workers,
+		stopSweep:  cancel,
 	}
 	for i := range o.Namespaces {
 		h.namespaces[o.Namespaces[i].Name] = &o.Namespaces[i]
