@@ -196,16 +196,20 @@ func (c *Conn) accept(h *head, r *Request, key string) *proto.Error {
 		return proto.ErrOrigin.New()
 	}
 	if c.turn == turnNone {
-		switch answer, after := c.core.admission.enter(c, time.Now()); answer {
+		if c.trusted {
+			c.client = c.core.proxies.client(c.client, h.values(forwardedHeader))
+		}
+		answer, after, pushed := c.core.admission.enter(c, time.Now())
+		if pushed != nil {
+			pushed.loop.post(pushed, taskPushed)
+		}
+		switch answer {
 		case toWait:
 			c.turn = turnWaiting
 			return nil
 		case notAdmitted:
 			return proto.ErrUnavailable.After(after)
 		}
-	}
-	if c.trusted {
-		c.client = c.core.proxies.client(c.client, h.values(forwardedHeader))
 	}
 	r.Address = c.client.Addr()
 	a, err := c.core.handler.Upgrade(r)

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -67,5 +70,49 @@ func TestAStormIsAdmittedByTheBudget(t *testing.T) {
 	metrics := get(t, s.URL("/metrics"))
 	if want := fmt.Sprintf("throng_connections %d\n", clients); !strings.Contains(metrics, want) {
 		t.Errorf("the metrics have no %q", want)
+	}
+}
+
+// TestAFloodFromOneAddressLeavesRoomForOthers: an address that has filled the
+// queue of handshakes, and fills it again as fast as it can, does not have clients
+// from elsewhere refused, or wait behind it.
+func TestAFloodFromOneAddressLeavesRoomForOthers(t *testing.T) {
+	s := throngtest.Start(t, throngtest.Options{Args: []string{"--net-admission=20/s burst 1"}})
+	const places, flooders, others = 100, 150, 5
+	from := func(address string) *websocket.DialOptions {
+		dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
+		transport := &http.Transport{DialContext: dialer.DialContext}
+		t.Cleanup(transport.CloseIdleConnections)
+		return &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}}
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var flood sync.WaitGroup
+	defer flood.Wait()
+	defer stop()
+	one := from("127.0.0.2")
+	for range flooders {
+		flood.Go(func() {
+			for ctx.Err() == nil {
+				if conn, _, err := websocket.Dial(ctx, s.WSURL("/ws?user=flood"), one); err == nil {
+					_ = conn.CloseNow()
+				}
+			}
+		})
+	}
+	for end := time.Now().Add(time.Minute); sumOf(t, get(t, s.URL("/metrics")), "throng_admission_refused_total") == 0; {
+		if time.Now().After(end) {
+			t.Fatal("the queue is never full")
+		}
+	}
+	for i := range others {
+		before := sumOf(t, get(t, s.URL("/metrics")), `throng_handshakes_total{result="accepted"}`)
+		conn, response, err := websocket.Dial(t.Context(), s.WSURL("/ws?user=ada"), from("127.0.0.3"))
+		if err != nil {
+			t.Fatalf("client %d: %v, %v", i, response, err)
+		}
+		_ = conn.CloseNow()
+		if came := sumOf(t, get(t, s.URL("/metrics")), `throng_handshakes_total{result="accepted"}`) - before; came > places/2 {
+			t.Errorf("client %d came after %.0f others", i, came)
+		}
 	}
 }
