@@ -35,6 +35,7 @@ const (
 	cellOne     = "fan-out, one at a time"
 	cellFour    = "fan-out, four outstanding"
 	cellSlow    = "slow readers"
+	cellStorm   = "storm"
 	cellEcho    = "echo"
 	cellHistory = "history"
 	cellAppend  = "append"
@@ -46,6 +47,8 @@ const (
 	sideBatch   = "floor, batched"
 	sideSlow    = "10% never read"
 	sideAllRead = "all read"
+	sideObey    = "clients that do as they are told"
+	sideHasty   = "clients that do not"
 	sideAsync   = "async"
 	sideSync    = "sync"
 	sidePublish = "publish"
@@ -67,7 +70,8 @@ func cells(p plan) []cell {
 	echo := append([]string{"--connections", "100", "--size", "128"}, timed...)
 	// A publisher at full speed keeps many messages under way. The warm-up is
 	// long, so that the outboxes of those that never read are full after it.
-	slow := slices.Clip([]string{"--outstanding", "64", "--warmup", (3 * p.Warmup).String()})
+	slow := slices.Clip([]string{"--outstanding", "64", "--duration", (3 * p.Duration).String(), "--warmup", (10 * p.Warmup).String()})
+	storm := slices.Clip([]string{"--members", strconv.Itoa(p.Connections), "--rooms", strconv.Itoa(p.Connections / 50), "--size", "128"})
 
 	rest := append([]string{"rest", "--members", "1"}, timed...)
 
@@ -87,8 +91,12 @@ func cells(p plan) []cell {
 			{sideBinary, throng, with("fanout", "binary", members(p.Members, "--outstanding", "4")...)},
 		}},
 		{cellSlow, few, []side{
-			{sideSlow, throng, with("fanout", "json", members(p.Members, append(slow, "--slow-readers", "10")...)...)},
-			{sideAllRead, throng, with("fanout", "json", members(p.Members-p.Members/10, slow...)...)},
+			{sideSlow, throng, with("fanout", "json", members(p.Connections, append(slow, "--slow-readers", "10")...)...)},
+			{sideAllRead, throng, with("fanout", "json", members(p.Connections-p.Connections/10, slow...)...)},
+		}},
+		{cellStorm, few, []side{
+			{sideObey, throng, with("storm", "json", storm...)},
+			{sideHasty, throng, with("storm", "json", append(storm, "--impatient")...)},
 		}},
 		{cellEcho, few, []side{
 			{sideThrong, throng, with("echo", "echo", echo...)},
