@@ -29,8 +29,11 @@ import (
 // A budgetShare of the memory budget bounds the rooms' recent messages, which come
 // beside what it counts and get minRings at least, and how much of it the readers
 // of event streams, the bodies of requests, and webhooks may each take.
+//
+// A replayShare bounds what is kept of replays, which nobody waits for.
 const (
 	budgetShare = 4
+	replayShare = 8
 	minRings    = 1 << 20
 )
 
@@ -83,7 +86,7 @@ func newNode(cfg *config.Config, log *slog.Logger, stop *stopSignals) (n *node, 
 	}
 	n.hub = room.NewHub(room.Options{
 		Namespaces: namespaces(cfg), Limits: cfg.Limits, Log: roomLog{n.store}, Observer: n.hooks.roomObserver(), Logger: log, Metrics: set,
-		Replays: n.memory.Kind("replays"), RingBytes: max(int64(cfg.Memory())/budgetShare, minRings),
+		Replays: n.memory.Kind("replays"), ReplayKept: int64(cfg.Memory()) / replayShare, RingBytes: max(int64(cfg.Memory())/budgetShare, minRings),
 	})
 	sessions = session.NewManager(session.Options{
 		Hub: n.hub, Gate: n.hooks.sessionGate(), Observer: n.hooks.sessionObserver(),
