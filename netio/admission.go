@@ -231,7 +231,7 @@ func (c *Conn) admit() {
 // pushedOut refuses a handshake whose place another one has got.
 func (c *Conn) pushedOut() {
 	if c.turn == turnWaiting {
-		c.refuse(proto.ErrUnavailable.After(c.core.admission.promise(time.Now())))
+		c.refuseKept(proto.ErrUnavailable.After(c.core.admission.promise(time.Now())))
 	}
 }
 

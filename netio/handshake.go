@@ -79,7 +79,7 @@ func (c *Conn) readHead(b []byte) {
 		// A client has nothing to say before it is answered (RFC 6455,
 		// section 4.1); what little it does say is kept.
 		if len(b) > c.core.limits.HandshakeBytes {
-			c.refuse(proto.ErrHandshakeLarge.New())
+			c.refuseKept(proto.ErrHandshakeLarge.New())
 		}
 		return
 	}
@@ -300,7 +300,7 @@ func (c *Conn) refuse(err *proto.Error) {
 // handshakeLate ends a handshake that took too long.
 func (c *Conn) handshakeLate() {
 	if c.turn == turnWaiting {
-		c.refuse(proto.ErrUnavailable.After(jitter(retrySoon)))
+		c.refuseKept(proto.ErrUnavailable.After(jitter(retrySoon)))
 		return
 	}
 	if c.in == nil {
@@ -308,7 +308,14 @@ func (c *Conn) handshakeLate() {
 		c.die(CauseCut) // it never said a word
 		return
 	}
-	c.refuse(proto.ErrHandshakeTimeout.New())
+	c.refuseKept(proto.ErrHandshakeTimeout.New())
+}
+
+// refuseKept refuses a handshake of which something is kept, and lets go of that.
+func (c *Conn) refuseKept(err *proto.Error) {
+	c.refuse(err)
+	c.core.pool.put(c.takeHead())
+	c.accountIn()
 }
 
 // giveAway hands a plain HTTP request to net/http. The descriptor and the

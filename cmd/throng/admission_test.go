@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -114,5 +115,54 @@ func TestAFloodFromOneAddressLeavesRoomForOthers(t *testing.T) {
 		if came := sumOf(t, get(t, s.URL("/metrics")), `throng_handshakes_total{result="accepted"}`) - before; came > places/2 {
 			t.Errorf("client %d came after %.0f others", i, came)
 		}
+	}
+}
+
+// TestUnfinishedHandshakesDoNotHoldUpAStorm: of all that come at once two thirds
+// never finish their request. They cost no budget and are answered 408 when their
+// time is up; the others get in.
+func TestUnfinishedHandshakesDoNotHoldUpAStorm(t *testing.T) {
+	s := throngtest.Start(t, throngtest.Options{Args: []string{"--net-admission=50/s burst 10", "--limits-handshake-timeout=3s"}})
+	const unfinished, clients = 160, 80
+	const half = "GET /ws?user=half HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+	var halves []net.Conn
+	for range unfinished {
+		conn, err := net.Dial("tcp", s.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := io.WriteString(conn, half); err != nil {
+			t.Fatal(err)
+		}
+		halves = append(halves, conn)
+	}
+	var all sync.WaitGroup
+	for i := range clients {
+		all.Go(func() {
+			conn, response, err := websocket.Dial(t.Context(), s.WSURL(fmt.Sprint("/ws?user=u", i)), nil)
+			if err != nil {
+				t.Errorf("client %d: %v, %v", i, response, err)
+				return
+			}
+			t.Cleanup(func() { _ = conn.CloseNow() })
+		})
+	}
+	all.Wait()
+	for i, conn := range halves {
+		if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(conn)
+		if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 408 ") {
+			t.Fatalf("half a handshake, the %dth: %q, %v", i, answer, err)
+		}
+	}
+	metrics := get(t, s.URL("/metrics"))
+	if held := sumOf(t, metrics, "throng_memory_bytes"); held != 0 {
+		t.Errorf("%.0f bytes are still held", held)
+	}
+	if open := sumOf(t, metrics, "throng_connections"); open != clients {
+		t.Errorf("%.0f of %d clients are connected", open, clients)
 	}
 }
