@@ -97,9 +97,9 @@ func ofBudget(m *measured) float64 {
 }
 
 // dealtWith is the part of those that never read that were moved to the log or
-// closed.
+// closed; in a long run first the one and then, as silent, the other.
 func (r *runner) dealtWith(m *measured) float64 {
-	return float64(m.Gauges.Lagged+m.Gauges.Closed) / float64(r.plan.Connections/10)
+	return float64(max(m.Gauges.Lagged, m.Gauges.Closed)) / float64(r.plan.Connections/10)
 }
 
 // lastCPU and lastToFloor are of the last kind of request that a run measured:
