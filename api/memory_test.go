@@ -46,7 +46,7 @@ func TestAStreamThatDoesNotReadIsShed(t *testing.T) {
 	b := governed(t, bytes)
 	f := start(t, func(o *api.Options) { o.Memory = b })
 	streams := b.Kind("streams")
-	b.Kind("others").Add(bytes*8/10 - 48<<10) // two of the messages below fit
+	b.Kind("others").Add(bytes*8/10 - 112<<10) // two of the messages below fit, and a request that brings one
 	ada := f.token("ada")
 	deaf := f.events("lobby", ada)
 	deaf.next("joined")
