@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -65,7 +66,7 @@ func readUpgrade(b []byte, deflate bool) (rest []byte, done bool, err error) {
 	head, rest := b[:end], b[end+4:]
 	line, _, _ := bytes.Cut(head, []byte("\r\n"))
 	if !bytes.HasPrefix(line, []byte("HTTP/1.1 101 ")) {
-		return nil, false, fmt.Errorf("the upgrade was refused: %s %s", line, bytes.TrimSpace(rest))
+		return nil, false, &refusedUpgrade{after: retryAfter(head), text: fmt.Sprintf("the upgrade was refused: %s %s", line, bytes.TrimSpace(rest))}
 	}
 	if !bytes.Contains(head, []byte(upgradeAccept)) {
 		return nil, false, errors.New("the answer to the upgrade has the wrong Sec-WebSocket-Accept")
@@ -74,6 +75,25 @@ func readUpgrade(b []byte, deflate bool) (rest []byte, done bool, err error) {
 		return nil, false, fmt.Errorf("compression was offered: %v, and the server agreed to the opposite; compress.enabled and namespace.NAME.compress say what it does", deflate)
 	}
 	return rest, true, nil
+}
+
+// refusedUpgrade is an answer to a handshake other than 101.
+type refusedUpgrade struct {
+	after time.Duration // that the client should stay away, 0 for unsaid
+	text  string
+}
+
+func (r *refusedUpgrade) Error() string { return r.text }
+
+// retryAfter reads the header of that name, in seconds; 0 where there is none.
+func retryAfter(head []byte) time.Duration {
+	_, rest, _ := bytes.Cut(head, []byte("\r\nRetry-After: "))
+	line, _, _ := bytes.Cut(rest, []byte("\r\n"))
+	seconds, err := strconv.Atoi(string(line))
+	if err != nil {
+		return 0
+	}
+	return time.Duration(seconds) * time.Second
 }
 
 // opensAtOnce bounds the handshakes under way in a process: fewer than the

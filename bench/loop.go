@@ -59,7 +59,8 @@ type loop struct {
 	buf      []byte
 	events   [512]unix.EpollEvent
 	handler  handler
-	inflater *inflater // nil where compression is not offered
+	inflater *inflater                      // nil where compression is not offered
+	lost     func(c *conn, why error) error // takes a connection's failure; nil: it ends the run
 	progress func()
 	nextTick int64
 	pings    uint64
@@ -103,12 +104,13 @@ func (l *loop) close() {
 func (l *loop) drop(c *conn) {
 	if c.state != stateNone && c.state != stateClosed {
 		_ = unix.Close(int(c.fd))
-		c.state, c.partial, c.pending = stateClosed, nil, nil
+		c.state, c.partial, c.pending, c.writes = stateClosed, nil, nil, false
 	}
 }
 
 // poll waits for events up to the moment until, handles what is there, and
-// returns. The first thing that goes wrong on any connection ends the run.
+// returns. The first thing that goes wrong on any connection ends the run, unless
+// lost takes it.
 func (l *loop) poll(ctx context.Context, until int64) error {
 	now := l.clock.now()
 	if now >= l.nextTick {
@@ -139,7 +141,11 @@ func (l *loop) poll(ctx context.Context, until int64) error {
 			continue
 		}
 		c := &l.conns[event.Fd]
-		if err := l.handle(c, event.Events); err != nil {
+		err := l.handle(c, event.Events)
+		if err != nil && l.lost != nil {
+			err = l.lost(c, err)
+		}
+		if err != nil {
 			return fmt.Errorf("connection %d: %w", c.index, err)
 		}
 	}

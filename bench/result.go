@@ -32,6 +32,9 @@ type result struct {
 
 	Rest *restResult `json:"rest,omitempty"` // rest
 
+	Storm  *stormResult `json:"storm,omitempty"`  // storm
+	Gauges *gauges      `json:"gauges,omitempty"` // storm, and fanout with slow readers
+
 	// LimitedBy is "generator" where the generator could not do more, so
 	// that rates and latencies say nothing of the server; "" otherwise.
 	LimitedBy string `json:"limited_by"`
@@ -127,6 +130,12 @@ func (r *result) table() string {
 	}
 	if r.Rest != nil {
 		r.Rest.rows(row)
+	}
+	if r.Storm != nil {
+		r.Storm.rows(row)
+	}
+	if r.Gauges != nil {
+		r.Gauges.rows(row)
 	}
 	row("generator CPU", "%.2f s, %.0f%% of a core, %d late sends", r.Generator.CPUSeconds, 100*r.Generator.Busy, r.Generator.LateSends)
 	if r.LimitedBy != "" {

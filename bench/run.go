@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 )
@@ -94,6 +95,21 @@ func benchmarks() []benchmark {
 				o.Scenario, o.Requests, o.Conns, o.Rate, o.Messages, o.Page = restPublish, 8, 20, 100, 5000, 50
 			},
 			run: runRest,
+		},
+		{
+			name:    "storm",
+			summary: "cut all members of rooms off at once, publish, and time how they come back and catch up",
+			codecs:  []string{codecJSON},
+			flags:   append([]string{"members", "rooms", "size", "messages", "rate", "impatient", "admission"}, serverFlags...),
+			help: map[string]string{
+				"messages": "messages that each room is filled with before, and as many that are published while all are away",
+				"rate":     "messages a second, of all rooms, while they come back",
+				"timeout":  "how long to wait for the answer to a handshake and a join",
+			},
+			preset: func(o *options) {
+				o.Conns, o.Rooms, o.Messages, o.Rate, o.Outstanding, o.Timeout = 5000, 100, 20, 100, 4, 20*time.Second
+			},
+			run: runStorm,
 		},
 		{
 			name:    "append",

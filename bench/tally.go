@@ -15,9 +15,13 @@ type tally struct {
 	Latency    *latency   `json:"latency"`
 	BusiestCPU float64    `json:"busiest_cpu"` // CPU seconds of the process that used most
 	CPU        float64    `json:"cpu"`         // CPU seconds of all
+
+	Storm *stormTally `json:"storm"`
 }
 
-func newTally() *tally { return &tally{Latency: newLatency()} }
+func newTally() *tally {
+	return &tally{Latency: newLatency(), Storm: &stormTally{Back: newLatency()}}
+}
 
 func (t *tally) add(other *tally) {
 	t.Sent += other.Sent
@@ -29,6 +33,7 @@ func (t *tally) add(other *tally) {
 	t.Late += other.Late
 	t.Violations.add(other.Violations)
 	t.Latency.merge(other.Latency)
+	t.Storm.add(other.Storm)
 	t.CPU += other.CPU
 	t.BusiestCPU = max(t.BusiestCPU, other.CPU)
 }

@@ -82,6 +82,7 @@ const (
 	taskClosed                  // it was ended from elsewhere: call Handler.Closed
 	taskDue                     // the time in the connection's slot has come
 	taskAdmit                   // its handshake's turn has come
+	taskPushed                  // another handshake has got its place in the queue
 	taskSecured                 // the TLS handshake is done
 )
 
@@ -212,6 +213,8 @@ func (c *Conn) run(kind taskKind) {
 		c.due()
 	case taskAdmit:
 		c.admit()
+	case taskPushed:
+		c.pushedOut()
 	case taskSecured:
 		c.secured()
 	}

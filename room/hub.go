@@ -44,6 +44,7 @@ type Options struct {
 	Workers    int          // that fan out; 0 means one per processor
 	RingBytes  int64        // bounds the recent messages that all rooms keep in memory; 0 means 256 MiB
 	Replays    Account      // counts what is kept of what was replayed; nil for none
+	ReplayKept int64        // bounds it; 0, and what is more, means 8 MiB
 
 	// Compression compresses frames in the namespaces that say so; nil
 	// compresses none.
@@ -124,7 +125,10 @@ func NewHub(o Options) *Hub {
 		h.namespaces[o.Namespaces[i].Name] = &o.Namespaces[i]
 	}
 	h.rings.max = o.RingBytes
-	h.replays.now, h.replays.account = o.Now, o.Replays
+	h.replays.now, h.replays.account, h.replays.most = o.Now, o.Replays, replayBytes
+	if o.ReplayKept > 0 {
+		h.replays.most = int(min(o.ReplayKept, replayBytes))
+	}
 	if o.Replays == nil {
 		h.replays.account = uncounted{}
 	}

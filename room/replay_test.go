@@ -177,7 +177,7 @@ func TestASharedChunkHoldsNobodysKeys(t *testing.T) {
 // may be delivered, and nobody else gets it.
 func TestAChunkReadDuringADeletionIsNotKept(t *testing.T) {
 	now := time.Unix(1, 0)
-	p := &replays{now: func() time.Time { return now }, account: uncounted{}}
+	p := &replays{now: func() time.Time { return now }, account: uncounted{}, most: replayBytes}
 	r, other := new(Room), new(Room)
 	chunk := func(r *Room, next uint64, size int) *sharedChunk {
 		return &sharedChunk{key: replayKey{room: r, next: next}, frames: make([]byte, size), at: startAt{next: next + 10}, full: true}
@@ -226,7 +226,7 @@ func BenchmarkReplay(b *testing.B) {
 		b.Run(fmt.Sprintf("shared=%v", shared), func(b *testing.B) {
 			const total = 1000
 			h := &Hub{limits: proto.DefaultLimits(), now: nowForTest}
-			h.replays.now, h.replays.account = nowForTest, uncounted{}
+			h.replays.now, h.replays.account, h.replays.most = nowForTest, uncounted{}, replayBytes
 			h.meters = newMeters(nil, h)
 			ns := proto.NewNamespace("default")
 			r := newRoom(h, "r", &ns)

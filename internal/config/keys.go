@@ -53,7 +53,7 @@ func keys(c *Config) []key {
 		{name: "origins", value: listValue{&c.Origins, `origins such as "https://example.org", or "*" for all`, checkOrigin}, help: "pages that browsers may connect from, beside those that this server serves itself"},
 		{name: "ping_interval", value: durationValue{&c.PingInterval, time.Second, 45 * time.Second}, help: "how often a connection is pinged; one that is silent for two intervals, 60 s at the most, is closed"},
 		{name: "drain_timeout", value: durationValue{&c.DrainTimeout, 0, time.Hour}, help: "how long a stop may take; its last tenth is kept for the log, and clients that have not gone by then are cut off"},
-		{name: "memory_budget", value: sizeValue{&c.MemoryBudget, 0, tib}, help: "bounds what outboxes, event streams, replays and partial frames hold together: from four fifths of it on, those that hold most are closed, and past it newcomers get 503; 0 takes a quarter of the memory that the process may use"},
+		{name: "memory_budget", value: sizeValue{&c.MemoryBudget, 0, tib}, help: "bounds what outboxes, event streams, replays, partial frames, requests' bodies and webhooks' queues hold together: from four fifths of it on, those that hold most are closed, and past it newcomers get 503; at least 1MiB; 0 takes a quarter of the memory that the process may use"},
 
 		{name: "api.body", value: sizeValue{&c.API.Body, kib, 64 * mib}, help: "the body of a request to the REST API"},
 		{name: "api.timeout", value: durationValue{&c.API.Timeout, 100 * time.Millisecond, time.Hour}, help: "how long a request to the REST API may take, streams of events apart"},
