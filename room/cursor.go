@@ -208,9 +208,12 @@ type chunk struct {
 	acks     []waitingAck
 	acked    int // of acks, how many are in frames
 	frames   []byte
+	ends     []uint32 // of each message in frames, where plain
 	messages int
 	at       startAt // where the stream stands after the frames
 	full     bool
+	plain    bool   // others may get the same
+	meets    uint64 // where a chunk begins that others have read, 0 for none
 
 	first, last uint64   // offsets of the messages in it, which follow each other; 0 for none
 	deleted     []uint64 // of these, tombstones
@@ -231,6 +234,9 @@ func (k *chunk) add(m *proto.Message) bool {
 	if !acked || k.cursor.echo {
 		k.frames = proto.AppendMessageFrame(k.frames, k.codec, m, own)
 	}
+	if k.plain {
+		k.ends = append(k.ends, uint32(len(k.frames)))
+	}
 	k.messages++
 	k.first, k.last = cmp.Or(k.first, m.Offset), m.Offset
 	if !slices.Contains(k.authors, m.From) {
@@ -240,7 +246,7 @@ func (k *chunk) add(m *proto.Message) bool {
 		k.deleted = append(k.deleted, m.Offset)
 	}
 	k.at.next, k.at.hint, k.at.loose = m.Offset+1, m.Time, false
-	k.full = len(k.frames) >= cursorBytes
+	k.full = len(k.frames) >= cursorBytes || k.at.next == k.meets && len(k.frames) >= cursorLeast
 	return !k.full
 }
 

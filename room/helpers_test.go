@@ -1,9 +1,9 @@
 package room
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"log/slog"
 	"maps"
 	"slices"
@@ -476,27 +476,37 @@ func (c *client) readAll(t *testing.T) (events []event) {
 	}
 }
 
-// decodeFrames splits unmasked text frames.
+// decodeFrames decodes unmasked text frames.
 func decodeFrames(t *testing.T, b []byte) []event {
 	t.Helper()
 	var events []event
-	for len(b) > 0 {
-		n, head := int(b[1]), 2
-		switch n {
-		case 126:
-			n, head = int(b[2])<<8|int(b[3]), 4
-		case 127:
-			n, head = int(b[6])<<24|int(b[7])<<16|int(b[8])<<8|int(b[9]), 10
-		}
+	for payload := range frames(b) {
 		var e event
-		dec := json.NewDecoder(bytes.NewReader(b[head : head+n]))
-		if err := dec.Decode(&e); err != nil {
-			t.Fatalf("frame %q: %v", b[head:head+n], err)
+		if err := json.Unmarshal(payload, &e); err != nil {
+			t.Fatalf("frame %q: %v", payload, err)
 		}
 		events = append(events, e)
-		b = b[head+n:]
 	}
 	return events
+}
+
+// frames visits the payloads of unmasked frames.
+func frames(b []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for len(b) > 0 {
+			n, head := int(b[1]), 2
+			switch n {
+			case 126:
+				n, head = int(b[2])<<8|int(b[3]), 4
+			case 127:
+				n, head = int(b[6])<<24|int(b[7])<<16|int(b[8])<<8|int(b[9]), 10
+			}
+			if !yield(b[head : head+n]) {
+				return
+			}
+			b = b[head+n:]
+		}
+	}
 }
 
 // house is a hub with what the tests need around it.

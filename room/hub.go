@@ -31,6 +31,7 @@ const (
 	maxKept        = 64 << 20 // bytes of messages that may wait in all rooms before the log can have them
 	backlogRetry   = 100 * time.Millisecond
 	cursorBytes    = 32 << 10 // of frames that a cursor delivers at once
+	cursorLeast    = 8 << 10  // of them that are worth a delivery before what follows is at hand
 	cursorRounds   = 8        // such deliveries before others have their turn
 )
 
