@@ -3,6 +3,7 @@ package room
 import (
 	"bytes"
 	"cmp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -169,6 +170,7 @@ func (c *cursor) run() {
 		if !delivered && c.park() {
 			return
 		}
+		runtime.Gosched() // as after fanYield of a fan-out's sends: this one was large
 	}
 	c.room.hub.readers.submit(c)
 }

@@ -48,6 +48,7 @@ func TestAStormOfResumes(t *testing.T) {
 			neighbours.turn()
 		}
 	})
+	before := metric(t, s, "throng_storage_reads_total")
 	for _, test := range []struct {
 		name  string
 		place func(i int) uint64 // the offset that a member has seen
@@ -86,6 +87,9 @@ func TestAStormOfResumes(t *testing.T) {
 		if beside.most > alone.most+20*time.Second {
 			t.Errorf("%s: a message of another room took %v", test.name, beside.most)
 		}
+	}
+	if metric(t, s, "throng_storage_reads_total") == before {
+		t.Error("the log was not read at all")
 	}
 	all.close()
 	s.Stop()
