@@ -126,3 +126,39 @@ func TestWhatExpiresOvertakesACursor(t *testing.T) {
 		})
 	}
 }
+
+// TestACrowdedRoomLeavesOthersTheirTurn has one worker and a room with thousands
+// of things to do: what comes for another room meanwhile need not wait for all of
+// them, and each room's are done in their order.
+func TestACrowdedRoomLeavesOthersTheirTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &Hub{workers: newPool(1)}
+		crowded, other := &Room{hub: h}, &Room{hub: h}
+		const crowd = 5*roomTurn + 1
+		var order []int // only the one worker appends
+		begun, gate := make(chan struct{}), make(chan struct{})
+		crowded.post(op{do: func(*Room, *proto.Error) {
+			close(begun)
+			<-gate
+		}})
+		<-begun
+		for i := range crowd {
+			crowded.post(op{do: func(*Room, *proto.Error) {
+				order = append(order, i)
+				if i == 0 {
+					other.post(op{do: func(*Room, *proto.Error) { order = append(order, -1) }})
+				}
+			}})
+		}
+		close(gate)
+		synctest.Wait()
+		h.workers.close()
+		at := slices.Index(order, -1)
+		if at < 0 || at > roomTurn {
+			t.Errorf("the other room had its turn after %d of %d", at, crowd)
+		}
+		if got := slices.Delete(order, at, at+1); len(got) != crowd || !slices.IsSorted(got) {
+			t.Errorf("%d of %d were done, in order: %v", len(got), crowd, slices.IsSorted(got))
+		}
+	})
+}
