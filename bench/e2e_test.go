@@ -123,6 +123,8 @@ func TestBenchmarksAgainstTheServer(t *testing.T) {
 		"echo --connections 5 --messages 100 --warmup 0 --codec json",
 		"history --connections 4 --rooms 2 --messages 250 --page 100 --duration 300ms",
 		"history --connections 4 --rooms 4 --messages 100 --page 33 --duration 300ms --codec binary",
+		"resume --members 60 --rooms 3 --messages 400",
+		"resume --members 20 --messages 10 --processes 2",
 		"rest --requests 3 --members 4 --duration 300ms --warmup 50ms",
 		"rest --requests 1 --members 1 --duration 300ms --warmup 0 --size 60000",
 		"rest --scenario history --requests 2 --messages 1234 --page 50 --duration 200ms --warmup 0",

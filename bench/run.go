@@ -82,6 +82,15 @@ func benchmarks() []benchmark {
 			run:     runHistory,
 		},
 		{
+			name:    "resume",
+			summary: "fill rooms with messages, and have all members join again at once, having missed all of them",
+			codecs:  []string{codecJSON},
+			flags:   append([]string{"members", "rooms", "size", "messages"}, serverFlags...),
+			help:    map[string]string{"messages": "messages that each member has missed"},
+			preset:  func(o *options) { o.Conns, o.Messages, o.Outstanding = 1000, 100, 4 },
+			run:     runResume,
+		},
+		{
 			name:    "rest",
 			summary: "publish, page through history or log in by REST, beside WebSocket members and a request that does nothing",
 			codecs:  []string{codecJSON},

@@ -45,6 +45,11 @@ func runHistory(ctx context.Context, o *options, p *progress) (*result, error) {
 	return runSteps(ctx, "history", o, p)
 }
 
+// runResume measures members that come back: see resume.
+func runResume(ctx context.Context, o *options, p *progress) (*result, error) {
+	return runSteps(ctx, "resume", o, p)
+}
+
 // runSteps opens the connections, warms up, and measures one run.
 func runSteps(ctx context.Context, command string, o *options, p *progress) (*result, error) {
 	s, err := newScenario(ctx, command, o, p)

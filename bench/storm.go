@@ -1,13 +1,11 @@
 package bench
 
 import (
-	"bytes"
 	"container/heap"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strconv"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -249,13 +247,8 @@ func (s *storm) opened(c *conn) error {
 	if !s.comers[s.loop.slot(c)].away {
 		return s.fanout.opened(c)
 	}
-	frame := append(beginFrame(nil), `{"type":"join","id":"j","room":"`...)
-	frame = append(frame, roomName(s.options.Prefix, c.room)...)
-	frame = append(frame, `","since":{"offset":`...)
-	frame = strconv.AppendUint(frame, c.stream.last, 10)
-	frame = append(frame, `,"epoch":"`...)
-	frame = append(frame, s.epochs[c.room]...)
-	return s.loop.send(c, endFrame(append(frame, `"}}`...), 0, s.dialect.opcode()))
+	frame := appendResume(beginFrame(nil), roomName(s.options.Prefix, c.room), s.epochs[c.room], c.stream.last)
+	return s.loop.send(c, endFrame(frame, 0, s.dialect.opcode()))
 }
 
 func (s *storm) frame(c *conn, _ ws.OpCode, payload []byte, at int64) error {
@@ -268,27 +261,21 @@ func (s *storm) frame(c *conn, _ ws.OpCode, payload []byte, at int64) error {
 	return s.count(c, &s.ev, len(payload), at)
 }
 
-var (
-	epochField     = []byte(`"epoch":"`)
-	recoveredField = []byte(`"recovered":true`)
-)
-
 // joined takes a client back into its room.
 func (s *storm) joined(c *conn, payload []byte, at int64) error {
-	begin := bytes.Index(payload, epochField)
-	if begin < 0 {
-		return fmt.Errorf("the server sent %.200q, which lacks an epoch", payload)
+	epoch, err := joinedEpoch(payload)
+	if err != nil {
+		return err
 	}
-	epoch, _, _ := bytes.Cut(payload[begin+len(epochField):], []byte{'"'})
 	head := s.ev.offset
-	if string(epoch) != s.epochs[c.room] {
-		s.epochs[c.room], s.rooms[c.room].head = string(epoch), head
+	if epoch != s.epochs[c.room] {
+		s.epochs[c.room], s.rooms[c.room].head = epoch, head
 	}
 	one := &s.comers[s.loop.slot(c)]
 	if !one.away {
 		return s.ready(c, head)
 	}
-	if !bytes.Contains(payload, recoveredField) {
+	if !recovered(payload) {
 		s.tally.Storm.NotRecovered++
 		c.stream.last = head
 	}

@@ -80,6 +80,8 @@ func newWorker(ctx context.Context, j job, progress func(*tally)) (worker, error
 		return newStorm(part)
 	case "history":
 		return newHistory(part)
+	case "resume":
+		return newResume(part)
 	default:
 		return nil, fmt.Errorf("no worker knows the benchmark %q", j.Command)
 	}

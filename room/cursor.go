@@ -3,6 +3,7 @@ package room
 import (
 	"bytes"
 	"cmp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -169,6 +170,7 @@ func (c *cursor) run() {
 		if !delivered && c.park() {
 			return
 		}
+		runtime.Gosched() // as after fanYield of a fan-out's sends: this one was large
 	}
 	c.room.hub.readers.submit(c)
 }
@@ -208,10 +210,13 @@ type chunk struct {
 	acks     []waitingAck
 	acked    int // of acks, how many are in frames
 	frames   []byte
-	saved    int // bytes that the frames would have more if none were compressed
+	saved    int      // bytes that the frames would have more if none were compressed
+	ends     []uint32 // of each message in frames, where common
 	messages int
 	at       startAt // where the stream stands after the frames
 	full     bool
+	common   bool   // others may get the same
+	meets    uint64 // where a chunk begins that others have read, 0 for none
 
 	first, last uint64   // offsets of the messages in it, which follow each other; 0 for none
 	deleted     []uint64 // of these, tombstones
@@ -232,6 +237,9 @@ func (k *chunk) add(m *proto.Message) bool {
 	if !acked || k.cursor.echo {
 		k.message(m, own)
 	}
+	if k.common {
+		k.ends = append(k.ends, uint32(len(k.frames)))
+	}
 	k.messages++
 	k.first, k.last = cmp.Or(k.first, m.Offset), m.Offset
 	if !slices.Contains(k.authors, m.From) {
@@ -241,7 +249,8 @@ func (k *chunk) add(m *proto.Message) bool {
 		k.deleted = append(k.deleted, m.Offset)
 	}
 	k.at.next, k.at.hint, k.at.loose = m.Offset+1, m.Time, false
-	k.full = len(k.frames)+k.saved >= cursorBytes
+	size := len(k.frames) + k.saved
+	k.full = size >= cursorBytes || k.at.next == k.meets && size >= cursorLeast
 	return !k.full
 }
 

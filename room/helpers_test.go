@@ -481,7 +481,7 @@ func (c *client) readAll(t *testing.T) (events []event) {
 	}
 }
 
-// decodeFrames splits unmasked text frames.
+// decodeFrames decodes unmasked text frames.
 func decodeFrames(t *testing.T, b []byte) []event {
 	t.Helper()
 	var events []event

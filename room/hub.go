@@ -27,10 +27,12 @@ const (
 	repeatsWaiting = 1000     // repeats that may wait for their key's first message
 	acksWaiting    = 4096     // acks that may wait for one lagging author
 	batchBytes     = 48 << 10 // of frames in one write
+	roomTurn       = 512      // operations of a room before other rooms have their turn
 	maxBacklog     = 4 << 20  // bytes of messages that a room may have on their way
 	maxKept        = 64 << 20 // bytes of messages that may wait in all rooms before the log can have them
 	backlogRetry   = 100 * time.Millisecond
 	cursorBytes    = 32 << 10 // of frames that a cursor delivers at once
+	cursorLeast    = 8 << 10  // of them that are worth a delivery before what follows is at hand
 	cursorRounds   = 8        // such deliveries before others have their turn
 )
 

@@ -20,9 +20,11 @@ const (
 // messages. A chunk's frames are encoded once and shared by reference, so that ten
 // thousand outboxes hold them once, too.
 //
-// A chunk is for every cursor that stands where it begins, but for the authors of
-// its messages, whose copies differ. So that cursors which began a little apart
-// come together, a chunk ends where one that is kept begins.
+// A chunk is for every cursor that stands at one of its messages, wherever it
+// began itself, but for the authors of its messages, whose copies differ. A chunk
+// that is not small ends where one that is kept begins, and none that is kept lies
+// within another: however far apart cursors begin, what they read is read about
+// once.
 //
 // What is kept may be older than the log: a deletion, a trim or the end of the room
 // takes its chunks away, and those that were being read meanwhile are not kept
@@ -35,48 +37,76 @@ type replays struct {
 	most    int // bytes
 
 	mu     sync.Mutex
-	chunks map[replayKey]*sharedChunk
-	order  []*sharedChunk // those that were kept first come first; some may be gone from chunks
-	bytes  int            // of frames, of all in order
+	chunks map[replayKey][]*sharedChunk // by where they begin, which is by where they end, too
+	order  []*sharedChunk               // all of them; those that were kept first come first
+	bytes  int                          // of all
 }
 
-// replayKey says where a chunk begins.
+// replayKey says whom a chunk is for.
 type replayKey struct {
 	room *Room
 	form proto.Form
-	next uint64
 }
 
-// sharedChunk is what a chunk delivers. It does not change.
+// sharedChunk is what a chunk delivers: messages whose offsets follow each other.
+// It does not change.
 type sharedChunk struct {
-	key      replayKey
-	until    time.Time
-	frames   []byte
-	messages int
-	authors  []string
-	at       startAt // where a cursor stands after it
-	last     uint64
-	deleted  []uint64
-	full     bool
+	key     replayKey
+	until   time.Time
+	first   uint64 // offset of the first message
+	frames  []byte
+	ends    []uint32 // of each message in frames
+	authors []string
+	at      startAt // where a cursor stands after it
+	deleted []uint64
+	full    bool // what follows is in another chunk
 }
 
-// find returns the chunk for a cursor that stands at key and reads up to head,
+func (s *sharedChunk) size() int { return cap(s.frames) + 4*cap(s.ends) }
+
+// from returns the frames of the messages from an offset on, which it has.
+func (s *sharedChunk) from(next uint64) []byte {
+	if next == s.first {
+		return s.frames
+	}
+	return s.frames[s.ends[next-s.first-1]:]
+}
+
+// serves reports whether the chunk is for a cursor that stands at next and knows
+// of messages up to head. A chunk that ended at the head, as that was when it was
+// read, still is where it has much: then a small one follows.
+func (s *sharedChunk) serves(next, head uint64) bool {
+	return s.first <= next && next < s.at.next && s.at.next <= head+1 &&
+		(s.full || s.at.next == head+1 || len(s.from(next)) >= cursorLeast)
+}
+
+// find returns the chunk for a cursor that stands at next and reads up to head,
 // nil for none; then meets is the offset at which the next one begins that is
 // kept, 0 for none.
-func (p *replays) find(key replayKey, head uint64) (found *sharedChunk, meets uint64) {
+func (p *replays) find(key replayKey, next, head uint64) (found *sharedChunk, meets uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.expireLocked()
-	if s := p.chunks[key]; s != nil && (s.full && s.at.next <= head+1 || s.at.next == head+1) {
-		return s, 0
+	list := p.chunks[key]
+	i := after(list, next)
+	if i > 0 && list[i-1].serves(next, head) {
+		return list[i-1], 0
 	}
-	for _, s := range p.order {
-		k := s.key
-		if k.room == key.room && k.form == key.form && s.full && k.next > key.next && (meets == 0 || k.next < meets) && p.chunks[k] == s {
-			meets = k.next
-		}
+	if i < len(list) && list[i].serves(list[i].first, head) {
+		meets = list[i].first
 	}
 	return nil, meets
+}
+
+// after returns the index of the first chunk that begins after an offset.
+func after(list []*sharedChunk, offset uint64) int {
+	i, _ := slices.BinarySearchFunc(list, offset, func(s *sharedChunk, offset uint64) int {
+		if s.first <= offset {
+			return -1
+		}
+		return 1
+	})
+	return i
 }
 
 // keep takes a chunk that was read while the room's rewrites stood at the given
@@ -84,16 +114,29 @@ func (p *replays) find(key replayKey, head uint64) (found *sharedChunk, meets ui
 func (p *replays) keep(s *sharedChunk, rewrites uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s.key.room.rewrites.Load() != rewrites {
+	list := p.chunks[s.key]
+	from := after(list, s.first)
+	if s.key.room.rewrites.Load() != rewrites || from > 0 && list[from-1].at.next >= s.at.next {
 		return
 	}
-	s.until = p.now().Add(replayLinger)
-	if p.chunks == nil {
-		p.chunks = make(map[replayKey]*sharedChunk)
+	if from > 0 && list[from-1].first == s.first {
+		from--
 	}
-	p.chunks[s.key] = s
+	to := from
+	for to < len(list) && list[to].at.next <= s.at.next {
+		to++
+	}
+	for _, within := range list[from:to] {
+		p.order = slices.DeleteFunc(p.order, func(o *sharedChunk) bool { return o == within })
+		p.count(-within.size())
+	}
+	if p.chunks == nil {
+		p.chunks = make(map[replayKey][]*sharedChunk)
+	}
+	p.chunks[s.key] = slices.Replace(list, from, to, s)
+	s.until = p.now().Add(replayLinger)
 	p.order = append(p.order, s)
-	p.count(cap(s.frames))
+	p.count(s.size())
 	for p.bytes > p.most || len(p.order) > replayChunks {
 		p.dropLocked()
 	}
@@ -112,15 +155,20 @@ func (p *replays) expireLocked() {
 	}
 }
 
+// dropLocked forgets the chunk that was kept first.
 func (p *replays) dropLocked() {
 	s := p.order[0]
 	p.order[0] = nil
 	if p.order = p.order[1:]; len(p.order) == 0 {
 		p.order = nil
 	}
-	p.count(-cap(s.frames))
-	if p.chunks[s.key] == s {
+	p.count(-s.size())
+	list := p.chunks[s.key]
+	i := after(list, s.first) - 1
+	if list = slices.Delete(list, i, i+1); len(list) == 0 {
 		delete(p.chunks, s.key)
+	} else {
+		p.chunks[s.key] = list
 	}
 }
 
@@ -139,10 +187,8 @@ func (p *replays) rewritten(r *Room) {
 		if s.key.room != r {
 			return false
 		}
-		p.count(-cap(s.frames))
-		if p.chunks[s.key] == s {
-			delete(p.chunks, s.key)
-		}
+		p.count(-s.size())
+		delete(p.chunks, s.key)
 		return true
 	})
 }
@@ -151,38 +197,40 @@ func (p *replays) rewritten(r *Room) {
 // another cursor has made, or one that is read.
 func (c *cursor) fill(k *chunk, head uint64) {
 	r := c.room
-	key := replayKey{r, k.form, c.next}
-	plain := c.from == 0 && !c.latest && len(k.acks) == 0
-	end := head
-	if plain {
-		found, meets := r.hub.replays.find(key, head)
-		switch {
-		case found != nil && !slices.Contains(found.authors, k.user):
+	key := replayKey{r, k.form}
+	k.common = c.from == 0 && !c.latest && len(k.acks) == 0
+	if k.common {
+		var found *sharedChunk
+		found, k.meets = r.hub.replays.find(key, c.next, head)
+		if found != nil && !slices.Contains(found.authors, k.user) {
 			r.hub.meters.shared.Inc()
-			k.frames, k.messages, k.at = found.frames, found.messages, found.at
-			k.first, k.last, k.deleted = c.next, found.last, found.deleted
+			k.frames, k.messages, k.at = found.from(c.next), int(found.at.next-c.next), found.at
+			k.first, k.last, k.deleted = c.next, found.at.next-1, found.deleted
 			return
-		case meets > 0 && meets <= head:
-			end = meets - 1
 		}
 	}
 	rewrites := r.rewrites.Load()
-	err := r.read(proto.Range{After: c.next - 1, Before: end + 1, From: c.from, Hint: c.hint}, k.add)
+	err := r.read(proto.Range{After: c.next - 1, Before: head + 1, From: c.from, Hint: c.hint}, k.add)
 	if err != nil {
 		r.hub.logger.Error("a member's missed messages could not be read", "room", r.name, "error", err)
 		sendError(c.ms.member, "", r.name, proto.ErrStorage.With("messages of room %q after offset %d could not be read", r.name, k.at.next-1))
 	}
-	if !k.full { // everything there is up to the end
-		k.skipTo(end + 1)
+	if !k.full { // everything there is up to the head
+		k.skipTo(head + 1)
 	}
 	r.hub.meters.chunks.Inc()
-	if err == nil && plain && k.first == c.next && !slices.Contains(k.authors, k.user) {
+	if err == nil && k.common && k.gapless() && !slices.Contains(k.authors, k.user) {
 		k.frames = slices.Clip(bytes.Clone(k.frames)) // without the space that it grew by, and nobody appends to it
 		r.hub.replays.keep(&sharedChunk{
-			key: key, frames: k.frames, messages: k.messages, authors: k.authors,
-			at: k.at, last: k.last, deleted: k.deleted, full: k.full || end < head,
+			key: key, first: k.first, frames: k.frames, ends: k.ends, authors: k.authors,
+			at: k.at, deleted: k.deleted, full: k.full,
 		}, rewrites)
 	}
+}
+
+// gapless reports that the chunk has every message from where its cursor stood.
+func (k *chunk) gapless() bool {
+	return k.messages > 0 && k.first == k.cursor.next && k.at.next-k.first == uint64(k.messages)
 }
 
 // uncounted is the Account of a hub that has none.

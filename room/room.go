@@ -145,11 +145,17 @@ func (r *Room) committed(pubs []*proto.Publish) {
 	r.scheduleLocked()
 }
 
-// run does what is queued. Only the pool calls it, for a scheduled room.
+// run does what is queued, or as much of it as a room's turn allows: thousands may
+// join one room at once, and others wait for the same workers. Only the pool calls
+// it, for a scheduled room.
 func (r *Room) run() {
 	r.mu.Lock()
 	ops := r.queue
-	r.queue = r.spare[:0]
+	if len(ops) > roomTurn {
+		ops, r.queue = ops[:roomTurn:roomTurn], ops[roomTurn:]
+	} else {
+		r.queue = r.spare[:0]
+	}
 	r.mu.Unlock()
 
 	for rest := ops; len(rest) > 0; {

@@ -61,6 +61,7 @@ func (r *Room) Read(rg proto.Range, visit func(*proto.Message) bool) error {
 	if v.empty() {
 		return nil
 	}
+	r.store.tele.reads.Inc()
 	if err := r.read(&v, rg, visit); err != nil {
 		r.store.tele.readErrors.Inc()
 		return fmt.Errorf("storage: reading room %q: %w", r.name, errors.Join(proto.ErrStorage, err))

@@ -40,6 +40,7 @@ const (
 	cellStorm   = "storm"
 	cellEcho    = "echo"
 	cellHistory = "history"
+	cellResume  = "resume"
 	cellAppend  = "append"
 	cellREST    = "REST"
 
@@ -113,6 +114,9 @@ func cells(p plan) []cell {
 		}},
 		{cellHistory, 1, []side{
 			{sideThrong, throng, with("history", "json", "--duration", p.Duration.String())},
+		}},
+		{cellResume, few, []side{
+			{sideThrong, throng, with("resume", "json", "--members", strconv.Itoa(2*p.Members), "--messages", "100", "--size", "128")},
 		}},
 		{cellREST, few, []side{
 			{sidePublish, throng, append(slices.Clip(rest), "--scenario", "publish")},

@@ -150,6 +150,8 @@ func (r *runner) report() *report {
 		newFigure("storm: CPU for each client", us, side(cellStorm, sideObey, func(m *measured) float64 { return m.Storm.CPUPerClient }), none, 0),
 		newFigure("echo: CPU to the floor's", ratio, ratios(side(cellEcho, sideThrong, cpu), side(cellEcho, sideFloor, cpu)), none, 0),
 		newFigure("history: CPU for each message", us, side(cellHistory, sideThrong, cpu), none, 0),
+		newFigure("resume of 10,000 members that missed 100: replayed", "messages/s", side(cellResume, sideThrong, func(m *measured) float64 { return m.Rate }), atLeast, 1_000_000),
+		newFigure("the same: CPU for each message", us, side(cellResume, sideThrong, cpu), none, 0),
 		newFigure("publish by REST to one member: CPU for each message", us, side(cellREST, sidePublish, lastCPU), none, 0),
 		newFigure("the same, to a request that does nothing", ratio, side(cellREST, sidePublish, lastToFloor), none, 0),
 		newFigure("page of 50 by REST: CPU for each page", us, side(cellREST, sidePages, lastCPU), none, 0),

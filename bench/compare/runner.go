@@ -42,6 +42,7 @@ type run struct {
 type measured struct {
 	Sent       uint64
 	Delivered  uint64
+	Rate       float64               `json:"delivered_per_second"`
 	LatencyMS  struct{ P99 float64 } `json:"latency_ms"`
 	Violations struct{ Lost, Duplicates, Order uint64 }
 	LimitedBy  string `json:"limited_by"`
