@@ -30,7 +30,6 @@ const (
 // replayLinger longer.
 type replays struct {
 	// Static.
-	now     func() time.Time
 	account Account
 
 	mu     sync.Mutex
@@ -86,7 +85,7 @@ func (p *replays) keep(s *sharedChunk, rewrites uint64) {
 	if s.key.room.rewrites.Load() != rewrites {
 		return
 	}
-	s.until = p.now().Add(replayLinger)
+	s.until = time.Now().Add(replayLinger)
 	if p.chunks == nil {
 		p.chunks = make(map[replayKey]*sharedChunk)
 	}
@@ -106,7 +105,7 @@ func (p *replays) expire() {
 }
 
 func (p *replays) expireLocked() {
-	for len(p.order) > 0 && p.now().After(p.order[0].until) {
+	for len(p.order) > 0 && time.Now().After(p.order[0].until) {
 		p.dropLocked()
 	}
 }

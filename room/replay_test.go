@@ -93,8 +93,11 @@ func TestASharedChunkIsNotOlderThanTheLog(t *testing.T) {
 // TestAChunkReadDuringADeletionIsNotKept: what was read before the log changed
 // may be delivered, and nobody else gets it.
 func TestAChunkReadDuringADeletionIsNotKept(t *testing.T) {
-	now := time.Unix(1, 0)
-	p := &replays{now: func() time.Time { return now }, account: uncounted{}}
+	synctest.Test(t, testAChunkReadDuringADeletion)
+}
+
+func testAChunkReadDuringADeletion(t *testing.T) {
+	p := &replays{account: uncounted{}}
 	r, other := new(Room), new(Room)
 	chunk := func(r *Room, next uint64, size int) *sharedChunk {
 		return &sharedChunk{key: replayKey{room: r, next: next}, frames: make([]byte, size), at: startAt{next: next + 10}, full: true}
@@ -129,7 +132,7 @@ func TestAChunkReadDuringADeletionIsNotKept(t *testing.T) {
 	if p.bytes > replayBytes || len(p.chunks) != 1 {
 		t.Errorf("%d bytes are kept in %d chunks", p.bytes, len(p.chunks))
 	}
-	now = now.Add(replayLinger + 1)
+	time.Sleep(replayLinger + 1)
 	p.expire()
 	if p.bytes != 0 || len(p.chunks) != 0 || len(p.order) != 0 {
 		t.Errorf("%d bytes are kept in the end", p.bytes)
@@ -143,7 +146,7 @@ func BenchmarkReplay(b *testing.B) {
 		b.Run(fmt.Sprintf("shared=%v", shared), func(b *testing.B) {
 			const total = 1000
 			h := &Hub{limits: proto.DefaultLimits(), now: nowForTest}
-			h.replays.now, h.replays.account = nowForTest, uncounted{}
+			h.replays.account = uncounted{}
 			h.meters = newMeters(nil, h)
 			ns := proto.NewNamespace("default")
 			r := newRoom(h, "r", &ns)

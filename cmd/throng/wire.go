@@ -82,7 +82,7 @@ func newNode(cfg *config.Config, log *slog.Logger, stop *stopSignals) (n *node, 
 	n.memory = budget.New(int64(cfg.Memory()), set)
 	n.governing.Go(func() { n.memory.Run(n.governed) })
 	n.hub = room.NewHub(room.Options{
-		Namespaces: namespaces(cfg), Limits: cfg.Limits, Log: roomLog{n.store}, Observer: n.hooks.roomObserver(), Logger: log, Metrics: set,
+		Namespaces: namespaces(cfg), Limits: cfg.Limits, Log: roomLog{n.store}, Now: n.store.Now, Observer: n.hooks.roomObserver(), Logger: log, Metrics: set,
 		Replays: n.memory.Kind("replays"), RingBytes: max(int64(cfg.Memory())/budgetShare, minRings),
 	})
 	sessions = session.NewManager(session.Options{

@@ -53,6 +53,13 @@ func TestFound(t *testing.T) {
 			{Do: "delete", Client: 0, Room: 0, N: 0, M: 16},
 			{Do: "advance", Client: 0, Room: 0, N: 7, M: 0},
 		}},
+		{"graces, and how long an empty room stays, go by a clock that jumps", []step{
+			{Do: "clock", Client: 0, Room: 0, N: 4, M: 0},
+			{Do: "join", Client: 0, Room: 0, N: 0, M: 0},
+			{Do: "clock", Client: 1, Room: 2, N: 7, M: 0},
+			{Do: "cut", Client: 0, Room: 0, N: 0, M: 0},
+			{Do: "advance", Client: 0, Room: 0, N: 5, M: 0},
+		}},
 	} {
 		if err := run(t, f.program, faults{}); err != nil {
 			t.Errorf("%s: %v", f.bug, err)

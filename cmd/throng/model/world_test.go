@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -62,7 +63,11 @@ type world struct {
 	t      *testing.T
 	faults faults
 
+	clock    *clock
 	disk     *storagetest.Disk
+	fault    *storagetest.Fault
+	ended    *atomic.Bool // the store has failed, and the server is to end
+	buried   bool         // one that has failed is still there, see stop
 	store    *storage.Store
 	hub      *room.Hub
 	sessions *session.Manager
@@ -78,8 +83,14 @@ type world struct {
 
 // run plays a program and returns what the server did wrong, or nil.
 func run(t *testing.T, program []step, f faults) (err error) {
+	var w *world
+	defer func() {
+		if p := recover(); p != nil && !w.buried { // else synctest complains of what stays
+			panic(p)
+		}
+	}()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, f)
+		w = newWorld(t, f)
 		defer func() {
 			p := recover()
 			w.stop()
@@ -103,7 +114,7 @@ func run(t *testing.T, program []step, f faults) (err error) {
 
 func newWorld(t *testing.T, f faults) *world {
 	w := &world{
-		t: t, faults: f, disk: storagetest.NewDisk(), rooms: make(map[string]*truth),
+		t: t, faults: f, clock: newClock(), disk: storagetest.NewDisk(), rooms: make(map[string]*truth),
 		ids: make(map[string]*identity), status: make(map[string]string),
 	}
 	for i := range connections {
@@ -116,7 +127,7 @@ func newWorld(t *testing.T, f faults) *world {
 	}
 	for _, name := range names {
 		i := slices.IndexFunc(all, func(ns proto.Namespace) bool { return ns.Name == proto.NamespaceOf(name) })
-		w.rooms[name] = newTruth(name, &all[i])
+		w.rooms[name] = newTruth(name, &all[i], w.clock)
 	}
 	w.start()
 	return w
@@ -124,6 +135,16 @@ func newWorld(t *testing.T, f faults) *world {
 
 // start brings up the server on the disk.
 func (w *world) start() {
+	store, err := w.open()
+	if err != nil {
+		w.fail("the store does not open: %v", err)
+	}
+	w.store = store
+	w.serve()
+}
+
+// open opens the store.
+func (w *world) open() (*storage.Store, error) {
 	var durable []proto.Namespace
 	for _, ns := range namespaces() {
 		if ns.Durability == proto.Memory {
@@ -134,25 +155,35 @@ func (w *world) start() {
 		}
 		durable = append(durable, ns)
 	}
-	store, err := storage.Open("data", storage.Options{FS: w.disk.FS(), CacheBytes: 1 << 20, Namespaces: durable})
-	if err != nil {
-		w.fail("the store does not open: %v", err)
-	}
+	ended := new(atomic.Bool)
+	w.fault, w.ended = storagetest.NewFault(-1, storagetest.NotDone), ended
+	return storage.Open("data", storage.Options{
+		FS: w.fault.FS(w.disk.FS()), CacheBytes: 1 << 20, Namespaces: durable, Now: w.clock.machine,
+		Fatal: func(error) { ended.Store(true) },
+	})
+}
+
+// serve has the hub and the sessions work on the store.
+func (w *world) serve() {
 	limits := proto.DefaultLimits()
 	limits.Replay, limits.KeyTTL = replayLimit, keyTTL
-	w.store = store
+	now := w.store.Now
+	if w.faults.machine {
+		now = w.clock.machine
+	}
 	w.hub = room.NewHub(room.Options{
-		Namespaces: namespaces(), Limits: limits, Log: w.faults.log(roomLog{store}),
+		Namespaces: namespaces(), Limits: limits, Log: w.faults.log(roomLog{w.store}), Now: now,
 		Logger: slog.New(slog.DiscardHandler), Workers: 2,
 	})
 	w.sessions = session.NewManager(session.Options{
 		Hub: w.hub, Limits: limits,
 		Verifier: auth.NewVerifier(auth.VerifierOptions{Keys: auth.NewKeySet(secret)}), Authorizer: auth.NewAuthorizer(nil),
-		Codecs: []proto.Codec{proto.NewJSON(&limits)}, Heartbeat: 25 * time.Second, Logger: slog.New(slog.DiscardHandler),
+		Codecs: []proto.Codec{proto.NewJSON(&limits), w.faults.codec(proto.NewBinary(&limits))}, Heartbeat: 25 * time.Second, Logger: slog.New(slog.DiscardHandler),
 	})
 }
 
-// stop ends the server, after its last connection.
+// stop ends the server, after its last connection. Of one whose store has failed,
+// the store cannot be closed: its goroutines stay until the process has ended.
 func (w *world) stop() {
 	w.disk.Release()
 	for _, c := range w.clients {
@@ -161,8 +192,14 @@ func (w *world) stop() {
 	if w.store == nil {
 		return
 	}
-	w.hub.Close()
-	if err := w.store.Close(); err != nil {
+	if w.hub != nil {
+		w.hub.Close()
+		w.hub = nil
+	}
+	err := w.store.Close()
+	if w.ended.Load() {
+		w.buried = true
+	} else if err != nil {
 		w.t.Errorf("the store does not close: %v", err)
 	}
 	w.store = nil
@@ -175,7 +212,7 @@ func (w *world) restart() {
 		r.sleep()
 	}
 	clear(w.status)
-	w.start()
+	w.startAgain(false)
 }
 
 // crash kills the machine as it is and starts the server on what is left.
@@ -187,7 +224,7 @@ func (w *world) crash(percent int, seed uint64) {
 	}
 	clear(w.status)
 	w.disk = left
-	w.start()
+	w.startAgain(true)
 }
 
 // advance lets time pass, at least d: as much as it takes until it is certain
@@ -227,7 +264,7 @@ func (w *world) advance(d time.Duration) {
 		}
 		d = more
 	}
-	synced := time.Since(began) >= 10*time.Millisecond // that is, twice the interval of syncs
+	synced := time.Since(began) >= 10*time.Millisecond && !w.ended.Load() // that is, twice the interval of syncs
 	awake := 0
 	for _, r := range w.rooms {
 		if r.awake {
@@ -275,7 +312,7 @@ func (w *world) audit(r *truth) {
 // ephemeral connects for one command about a room, and returns the answer.
 func (w *world) ephemeral(user, room, command string) event {
 	token := token(user, auth.Rule{Match: "*", Allow: auth.RightsOf(auth.RightJoin, auth.RightRead, auth.RightMembers)})
-	c := &conn{lose: func() bool { return false }}
+	c := newConn(faults{}, false)
 	s, _, refused := w.sessions.Accept(session.Handshake{Authorization: "Bearer " + token})
 	if refused != nil {
 		w.fail("%s is refused: %v", user, refused)

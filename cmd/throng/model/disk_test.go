@@ -1,0 +1,62 @@
+package model
+
+import (
+	"time"
+
+	"github.com/thronghq/throng/proto"
+	"github.com/thronghq/throng/storage/storagetest"
+)
+
+// failDisk sends messages to a room while a write or a sync of the log fails,
+// one of the next ones or none. Where it does, the server must end: what it has
+// acknowledged until then, in a sync room, is there in the next life, and what it
+// has not may be.
+func (w *world) failDisk(c *client, r *truth, n, m int) {
+	w.wake(r)
+	r.create(c.user)
+	if !r.durable() || r.publishes(c.user) != "" {
+		w.publish(c, r, "", m)
+		return
+	}
+	safe, refused := r.head(), false
+	if r.ns.Durability != proto.Sync {
+		safe = r.synced
+	}
+	w.fault.FailLog(int64(n%8), oneOf(storagetest.FaultModes, m))
+	for i := range 1 + n%4 {
+		msg := w.newMessage(c, r.name, "", m+i)
+		r.append(msg)
+		w.send(c, msg.command(), func(e *event) {
+			switch {
+			case e.Type == "error" && e.Code == "storage_failed":
+				refused = true
+			case refused:
+				w.fail("%s got %v, after a message that was refused", c, e)
+			default:
+				w.checkAck(c, r, msg, false, e)
+				if r.ns.Durability == proto.Sync {
+					safe = msg.offset
+				}
+			}
+		}).acks = msg
+		w.calm()
+	}
+	w.advance(10 * time.Millisecond) // in which an async room is synced
+	w.calm()
+	w.fault.FailLog(-1, storagetest.NotDone)
+	ended := w.ended.Load()
+	if failed := w.fault.Happened(); ended != (failed != "") || refused && !ended {
+		w.fail("%q has failed, a message was refused: %v, the server has ended: %v", failed, refused, ended)
+	}
+	if !ended {
+		return
+	}
+	for _, other := range w.clients {
+		if s := other.streams[r.name]; s != nil && r.ns.Durability == proto.Sync {
+			safe = max(safe, s.next-1)
+		}
+	}
+	r.synced = safe
+	w.leaveServer()
+	w.crash(oneOf(percents, n), uint64(m))
+}
