@@ -32,6 +32,7 @@ var roomNames = []string{"lobby", "hall", "safe:vault", "mem:talk", "last:price"
 const (
 	connections = 6 // two for each user
 	replayLimit = 12
+	briefTTL    = 40*time.Second + 500*time.Microsecond
 	keyTTL      = time.Minute + 300*time.Microsecond // no sum of whole milliseconds
 )
 
@@ -51,7 +52,7 @@ func namespaces() []proto.Namespace {
 		make("mem", func(ns *proto.Namespace) { ns.Durability, ns.HistorySize, ns.Hosts = proto.Memory, 8, true }),
 		make("last", func(ns *proto.Namespace) { ns.Slow = proto.SlowConflate }),
 		make("shut", func(ns *proto.Namespace) { ns.Slow = proto.SlowClose }),
-		make("brief", func(ns *proto.Namespace) { ns.HistorySize, ns.HistoryTTL = 5, 40*time.Second+500*time.Microsecond }),
+		make("brief", func(ns *proto.Namespace) { ns.HistorySize, ns.HistoryTTL = 5, briefTTL }),
 		make("never", func(ns *proto.Namespace) { ns.HistorySize = 0 }),
 		make("quiet", func(ns *proto.Namespace) { ns.JoinLeave, ns.Durability = false, proto.Sync }),
 		make(proto.UserNamespace, func(ns *proto.Namespace) { ns.Presence, ns.JoinLeave = false, false }),
@@ -65,6 +66,7 @@ type world struct {
 
 	clock    *clock
 	disk     *storagetest.Disk
+	began    time.Time // when the store was opened
 	fault    *storagetest.Fault
 	ended    *atomic.Bool // the store has failed, and the server is to end
 	buried   bool         // one that has failed is still there, see stop
@@ -156,6 +158,7 @@ func (w *world) open() (*storage.Store, error) {
 		durable = append(durable, ns)
 	}
 	ended := new(atomic.Bool)
+	w.began = time.Now()
 	w.fault, w.ended = storagetest.NewFault(-1, storagetest.NotDone), ended
 	return storage.Open("data", storage.Options{
 		FS: w.fault.FS(w.disk.FS()), CacheBytes: 1 << 20, Namespaces: durable, Now: w.clock.machine,
@@ -264,7 +267,7 @@ func (w *world) advance(d time.Duration) {
 		}
 		d = more
 	}
-	synced := time.Since(began) >= 10*time.Millisecond && !w.ended.Load() // that is, twice the interval of syncs
+	synced := time.Since(began) >= 10*time.Millisecond // that is, twice the interval of syncs
 	awake := 0
 	for _, r := range w.rooms {
 		if r.awake {
