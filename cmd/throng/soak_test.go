@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -31,6 +32,8 @@ type soak struct {
 	s      *throngtest.Server
 	http   *http.Client
 	narrow *http.Client // its sockets take little, so that it lags soon
+
+	tls *tls.Config // nil without
 
 	visits atomic.Int64
 }
@@ -68,15 +71,18 @@ func startSoak(t *testing.T, encrypted bool) *soak {
 		t.Fatal(err)
 	}
 	args := []string{"--config", config, "--storage-cache=8MiB"}
+	var encryption *tls.Config
 	transport, narrow := new(http.Transport), &http.Transport{DialContext: dialNarrow}
 	if encrypted {
 		pair := throngtest.NewPair(t, "soak")
 		args = append(args, "--tls-cert", pair.Cert, "--tls-key", pair.Key)
 		transport.TLSClientConfig, narrow.TLSClientConfig = pair.Client(), pair.Client()
+		encryption = pair.Client()
+		encryption.ServerName = "127.0.0.1"
 	}
 	// Little garbage, so that the heap is about what is in use.
 	s := throngtest.Start(t, throngtest.Options{Args: args, Env: append([]string{"GOGC=20"}, cheapHashes...)})
-	k := &soak{t: t, s: s, http: &http.Client{Transport: transport}, narrow: &http.Client{Transport: narrow}}
+	k := &soak{t: t, s: s, http: &http.Client{Transport: transport}, narrow: &http.Client{Transport: narrow}, tls: encryption}
 	t.Cleanup(k.hangUp)
 	return k
 }

@@ -211,10 +211,8 @@ func (k *soak) stopHalfway(n int) error {
 		return err
 	}
 	defer c.Close()
-	if config := k.http.Transport.(*http.Transport).TLSClientConfig; config != nil && n%2 == 0 {
-		config = config.Clone()
-		config.ServerName = "127.0.0.1"
-		c = tls.Client(c, config)
+	if k.tls != nil && n%2 == 0 {
+		c = tls.Client(c, k.tls)
 	}
 	const upgrade = "GET /ws?user=halfway HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 	request := upgrade[:rand.IntN(len(upgrade))]
