@@ -26,8 +26,8 @@ const (
 //
 // What is kept may be older than the log: a deletion, a trim or the end of the room
 // takes its chunks away, and those that were being read meanwhile are not kept
-// (the room's rewrites). What retention has removed since may be read for
-// replayLinger longer.
+// (the room's rewrites), nor is a chunk used of which something has expired. What has
+// become too many for the room since may be read for replayLinger longer.
 type replays struct {
 	// Static.
 	account Account
@@ -54,6 +54,7 @@ type sharedChunk struct {
 	authors  []string
 	at       startAt // where a cursor stands after it
 	last     uint64
+	oldest   int64 // the time of its first message, µs
 	deleted  []uint64
 	full     bool
 }
@@ -155,7 +156,7 @@ func (c *cursor) fill(k *chunk, head uint64) {
 	if plain {
 		found, meets := r.hub.replays.find(key, head)
 		switch {
-		case found != nil && !slices.Contains(found.authors, k.user):
+		case found != nil && found.oldest >= r.cutoff() && !slices.Contains(found.authors, k.user):
 			r.hub.meters.shared.Inc()
 			k.frames, k.messages, k.at = found.frames, found.messages, found.at
 			k.first, k.last, k.deleted = c.next, found.last, found.deleted
@@ -178,7 +179,7 @@ func (c *cursor) fill(k *chunk, head uint64) {
 		k.frames = slices.Clip(bytes.Clone(k.frames)) // without the space that it grew by, and nobody appends to it
 		r.hub.replays.keep(&sharedChunk{
 			key: key, frames: k.frames, messages: k.messages, authors: k.authors,
-			at: k.at, last: k.last, deleted: k.deleted, full: k.full || end < head,
+			at: k.at, last: k.last, oldest: k.oldest, deleted: k.deleted, full: k.full || end < head,
 		}, rewrites)
 	}
 }
