@@ -219,6 +219,7 @@ type chunk struct {
 	meets    uint64 // where a chunk begins that others have read, 0 for none
 
 	first, last uint64   // offsets of the messages in it, which follow each other; 0 for none
+	oldest      int64    // the time of the first, µs
 	deleted     []uint64 // of these, tombstones
 	authors     []string // of these, each once
 }
@@ -241,7 +242,7 @@ func (k *chunk) add(m *proto.Message) bool {
 		k.ends = append(k.ends, uint32(len(k.frames)))
 	}
 	k.messages++
-	k.first, k.last = cmp.Or(k.first, m.Offset), m.Offset
+	k.first, k.last, k.oldest = cmp.Or(k.first, m.Offset), m.Offset, cmp.Or(k.oldest, m.Time)
 	if !slices.Contains(k.authors, m.From) {
 		k.authors = append(k.authors, strings.Clone(m.From))
 	}

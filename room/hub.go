@@ -53,7 +53,7 @@ type Options struct {
 	Compression *proto.Compression
 
 	Observer Observer         // nil for none
-	Now      func() time.Time // nil means time.Now
+	Now      func() time.Time // the time of what is dated, which must not go back; nil means time.Now
 }
 
 // Hub holds all rooms. Its methods are safe for concurrent use and do not
@@ -65,8 +65,9 @@ type Hub struct {
 	log        Log
 	memory     Log
 	logger     *slog.Logger
-	observer   Observer // nil for none
-	now        func() time.Time
+	observer   Observer         // nil for none
+	now        func() time.Time // dates things: a jump of the machine's clock shows in it
+	began      time.Time        // see steady
 	seed       maphash.Seed
 	meters     *meters
 
@@ -117,6 +118,7 @@ func NewHub(o Options) *Hub {
 		logger:     o.Logger,
 		observer:   o.Observer,
 		now:        o.Now,
+		began:      time.Now(),
 		seed:       maphash.MakeSeed(),
 		workers:    newPool(o.Workers),
 		readers:    newPool(readers),
@@ -127,7 +129,7 @@ func NewHub(o Options) *Hub {
 		h.namespaces[o.Namespaces[i].Name] = &o.Namespaces[i]
 	}
 	h.rings.max = o.RingBytes
-	h.replays.now, h.replays.account, h.replays.most = o.Now, o.Replays, replayBytes
+	h.replays.account, h.replays.most = o.Replays, replayBytes
 	if o.ReplayKept > 0 {
 		h.replays.most = int(min(o.ReplayKept, replayBytes))
 	}
@@ -310,6 +312,13 @@ func (h *Hub) ringLinger() time.Duration {
 	return ringLinger
 }
 
+// steady measures how long things last, in ms: graces, and how long rooms have
+// been quiet. It is the time of day of the hub's start and what has passed since,
+// so that it does not jump with the machine's clock.
+func (h *Hub) steady() int64 {
+	return h.began.UnixMilli() + time.Since(h.began).Milliseconds()
+}
+
 // restIdle asks the rooms to rest that have been quiet for long enough.
 func (h *Hub) restIdle(rooms []*Room) []*Room {
 	rooms = h.idle(rooms[:0])
@@ -323,7 +332,7 @@ func (h *Hub) restIdle(rooms []*Room) []*Room {
 // idle appends the rooms that have been quiet for long enough to give up
 // memory.
 func (h *Hub) idle(dst []*Room) []*Room {
-	now, linger, occupied := h.now().UnixMilli(), h.linger(), min(roomLinger, h.ringLinger())
+	now, linger, occupied := h.steady(), h.linger(), min(roomLinger, h.ringLinger())
 	for i := range h.shards {
 		s := &h.shards[i]
 		s.mu.RLock()

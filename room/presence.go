@@ -30,14 +30,14 @@ const (
 type resident struct {
 	sessions int
 	order    uint64 // of the arrival: lower came earlier
-	goes     int64  // when the user stops to count, Unix ms; 0 while it has a session
+	goes     int64  // when the user stops to count, by Hub.steady; 0 while it has a session
 }
 
 // presence is what a room knows of its users. It belongs to the room's worker.
 type presence struct {
 	users    map[string]resident
 	arrivals uint64
-	counted  int64 // when the last member_count went out, Unix ms
+	counted  int64 // when the last member_count went out, by Hub.steady
 	dirty    bool  // a member_count is due
 	watched  bool  // the hub ticks the room
 }
@@ -79,7 +79,7 @@ func (r *Room) depart(user string, atOnce bool) {
 		r.gone(user)
 		return
 	}
-	u.goes = r.hub.now().Add(grace).UnixMilli()
+	u.goes = r.hub.steady() + grace.Milliseconds()
 	r.presence.users[user] = u
 	r.watch()
 }
@@ -184,7 +184,7 @@ func (r *Room) watch() {
 // tick ends graces that are over and sends a count that is due.
 func (r *Room) tick() {
 	p := &r.presence
-	now := r.hub.now().UnixMilli()
+	now := r.hub.steady()
 	waiting := false
 	for user, u := range p.users {
 		switch {

@@ -28,11 +28,10 @@ const (
 //
 // What is kept may be older than the log: a deletion, a trim or the end of the room
 // takes its chunks away, and those that were being read meanwhile are not kept
-// (the room's rewrites). What retention has removed since may be read for
-// replayLinger longer.
+// (the room's rewrites), nor is a chunk used of which something has expired. What has
+// become too many for the room since may be read for replayLinger longer.
 type replays struct {
 	// Static.
-	now     func() time.Time
 	account Account
 	most    int // bytes
 
@@ -58,6 +57,7 @@ type sharedChunk struct {
 	ends    []uint32 // of each message in frames
 	authors []string
 	at      startAt // where a cursor stands after it
+	oldest  int64   // the time of the first message, µs
 	deleted []uint64
 	full    bool // what follows is in another chunk
 }
@@ -134,7 +134,7 @@ func (p *replays) keep(s *sharedChunk, rewrites uint64) {
 		p.chunks = make(map[replayKey][]*sharedChunk)
 	}
 	p.chunks[s.key] = slices.Replace(list, from, to, s)
-	s.until = p.now().Add(replayLinger)
+	s.until = time.Now().Add(replayLinger)
 	p.order = append(p.order, s)
 	p.count(s.size())
 	for p.bytes > p.most || len(p.order) > replayChunks {
@@ -150,7 +150,7 @@ func (p *replays) expire() {
 }
 
 func (p *replays) expireLocked() {
-	for len(p.order) > 0 && p.now().After(p.order[0].until) {
+	for len(p.order) > 0 && time.Now().After(p.order[0].until) {
 		p.dropLocked()
 	}
 }
@@ -202,7 +202,7 @@ func (c *cursor) fill(k *chunk, head uint64) {
 	if k.common {
 		var found *sharedChunk
 		found, k.meets = r.hub.replays.find(key, c.next, head)
-		if found != nil && !slices.Contains(found.authors, k.user) {
+		if found != nil && found.oldest >= r.cutoff() && !slices.Contains(found.authors, k.user) {
 			r.hub.meters.shared.Inc()
 			k.frames, k.messages, k.at = found.from(c.next), int(found.at.next-c.next), found.at
 			k.first, k.last, k.deleted = c.next, found.at.next-1, found.deleted
@@ -223,7 +223,7 @@ func (c *cursor) fill(k *chunk, head uint64) {
 		k.frames = slices.Clip(bytes.Clone(k.frames)) // without the space that it grew by, and nobody appends to it
 		r.hub.replays.keep(&sharedChunk{
 			key: key, first: k.first, frames: k.frames, ends: k.ends, authors: k.authors,
-			at: k.at, deleted: k.deleted, full: k.full,
+			at: k.at, oldest: k.oldest, deleted: k.deleted, full: k.full,
 		}, rewrites)
 	}
 }

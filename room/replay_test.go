@@ -250,7 +250,7 @@ func TestASharedChunkHoldsNobodysKeys(t *testing.T) {
 // TestAChunkReadDuringADeletionIsNotKept: what was read before the log changed
 // may be delivered, and nobody else gets it.
 func TestAChunkReadDuringADeletionIsNotKept(t *testing.T) {
-	p := &replays{now: nowForTest, account: uncounted{}, most: replayBytes}
+	p := &replays{account: uncounted{}, most: replayBytes}
 	r, other := new(Room), new(Room)
 	rewrites := r.rewrites.Load()
 	p.keep(chunkOf(r, 1, 10, 10), rewrites)
@@ -280,8 +280,11 @@ func chunkOf(r *Room, first, last uint64, size int) *sharedChunk {
 // TestWhatIsKeptOfReplays: cursors find the chunk that has their message, wherever
 // it begins, and what lies within another chunk is not kept beside it.
 func TestWhatIsKeptOfReplays(t *testing.T) {
-	now := time.Unix(1, 0)
-	p := &replays{now: func() time.Time { return now }, account: uncounted{}, most: replayBytes}
+	synctest.Test(t, testWhatIsKeptOfReplays)
+}
+
+func testWhatIsKeptOfReplays(t *testing.T) {
+	p := &replays{account: uncounted{}, most: replayBytes}
 	r := new(Room)
 	h := &house{t: t, hub: &Hub{}}
 	check := func(next, head, wantFirst, wantMeets uint64) {
@@ -344,7 +347,7 @@ func TestWhatIsKeptOfReplays(t *testing.T) {
 	if p.bytes > replayBytes || len(p.order) == replayChunks {
 		t.Errorf("%d bytes are kept in %d chunks", p.bytes, len(p.order))
 	}
-	now = now.Add(replayLinger + 1)
+	time.Sleep(replayLinger + 1)
 	p.expire()
 	if p.bytes != 0 || len(p.chunks) != 0 || len(p.order) != 0 {
 		t.Errorf("%d bytes are kept in the end", p.bytes)
@@ -358,7 +361,7 @@ func BenchmarkReplay(b *testing.B) {
 		b.Run(fmt.Sprintf("shared=%v", shared), func(b *testing.B) {
 			const total = 1000
 			h := &Hub{limits: proto.DefaultLimits(), now: nowForTest}
-			h.replays.now, h.replays.account, h.replays.most = nowForTest, uncounted{}, replayBytes
+			h.replays.account, h.replays.most = uncounted{}, replayBytes
 			h.meters = newMeters(nil, h)
 			ns := proto.NewNamespace("default")
 			r := newRoom(h, "r", &ns)

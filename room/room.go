@@ -24,7 +24,7 @@ type Room struct {
 	awake    atomic.Bool
 	head     atomic.Uint64 // offset of the last message that left the queue
 	headTime atomic.Int64  // its time, µs
-	touched  atomic.Int64  // when something last happened, Unix ms
+	touched  atomic.Int64  // when something last happened, by Hub.steady
 	backlog  atomic.Int64  // bytes of messages between the publish and the fan-out
 	held     atomic.Int64  // publishes that the queue or the keys hold back
 	settings atomic.Pointer[Settings]
@@ -107,7 +107,7 @@ func (r *Room) fail(err *proto.Error) {
 	}
 }
 
-func (r *Room) touch() { r.touched.Store(r.hub.now().UnixMilli()) }
+func (r *Room) touch() { r.touched.Store(r.hub.steady()) }
 
 // post queues one operation, and reports false when the room has left memory.
 func (r *Room) post(o op) bool {
@@ -208,7 +208,7 @@ func batchLen(ops []op) int {
 
 // rest lets a quiet room give up its ring, and an empty one its memory.
 func (r *Room) rest() {
-	quiet := r.hub.now().UnixMilli() - r.touched.Load()
+	quiet := r.hub.steady() - r.touched.Load()
 	if quiet >= r.hub.ringLinger().Milliseconds() && r.ns.Durability != proto.Memory {
 		r.ring.clear()
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -392,6 +393,11 @@ func (s *Store) Healthy() error {
 	}
 	return nil
 }
+
+// Now returns the store's time: that of Options.Now, but it never goes back, nor
+// behind the newest message that was stored when it opened. While the machine's
+// clock is behind, it stands still.
+func (s *Store) Now() time.Time { return time.UnixMicro(s.clock.micros()) }
 
 // FreeSpace returns the free bytes of the store's disk, at most a second ago.
 func (s *Store) FreeSpace() uint64 { return s.tele.freeBytes.Load() }

@@ -85,7 +85,7 @@ func newNode(cfg *config.Config, log *slog.Logger, stop *stopSignals) (n *node, 
 		return n, err
 	}
 	n.hub = room.NewHub(room.Options{
-		Namespaces: namespaces(cfg), Limits: cfg.Limits, Log: roomLog{n.store}, Observer: n.hooks.roomObserver(), Logger: log, Metrics: set,
+		Namespaces: namespaces(cfg), Limits: cfg.Limits, Log: roomLog{n.store}, Now: n.store.Now, Observer: n.hooks.roomObserver(), Logger: log, Metrics: set,
 		Replays: n.memory.Kind("replays"), ReplayKept: int64(cfg.Memory()) / replayShare, RingBytes: max(int64(cfg.Memory())/budgetShare, minRings),
 		Compression: proto.NewCompression(cfg.Compress.Minimum, set),
 	})

@@ -2,6 +2,8 @@ package storagetest
 
 import (
 	"errors"
+	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -26,17 +28,41 @@ func (m FaultMode) String() string { return [...]string{"not done", "torn", "don
 var ErrFault = errors.New("the disk fails, as the test wants it")
 
 // Fault fails one operation of a file system that changes something: the n-th
-// write, sync, creation, renaming, linking, removal or closing.
+// write, sync, creation, renaming, linking, removal or closing. Its methods are
+// safe for concurrent use.
 type Fault struct {
-	at   int64
-	mode FaultMode
+	mu    sync.Mutex
+	after int64 // operations before the one that fails; below 0 none does
+	mode  FaultMode
+	log   bool // only writes and syncs of a write-ahead log count
 
-	n   atomic.Int64
 	hit atomic.Pointer[string]
 }
 
 // NewFault returns a fault of the operation with the index at, from 0.
-func NewFault(at int64, mode FaultMode) *Fault { return &Fault{at: at, mode: mode} }
+func NewFault(at int64, mode FaultMode) *Fault { return &Fault{after: at, mode: mode} }
+
+// FailLog has a write or a sync of a write-ahead log fail, the one with the index
+// at from now on, instead of what was to fail before; none where at is below 0.
+func (f *Fault) FailLog(at int64, mode FaultMode) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.after, f.mode, f.log = at, mode, true
+}
+
+// due counts an operation, and reports whether it is the one, and how it fails.
+func (f *Fault) due(what, name string) (mode FaultMode, fails bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.log && (!strings.HasSuffix(name, ".log") || what != "writing" && what != "syncing") {
+		return 0, false
+	}
+	if f.after >= 0 {
+		f.after--
+		fails = f.after < 0
+	}
+	return f.mode, fails
+}
 
 // Happened returns which operation failed, "" where none has.
 func (f *Fault) Happened() string {
@@ -51,12 +77,13 @@ func (f *Fault) FS(fs vfs.FS) vfs.FS { return faultyFS{fs, f} }
 
 // do does an operation, or has it fail.
 func (f *Fault) do(what, name string, op func() error) error {
-	if f.n.Add(1)-1 != f.at {
+	mode, fails := f.due(what, name)
+	if !fails {
 		return op()
 	}
 	what += " " + name
 	f.hit.Store(&what)
-	if f.mode == Done {
+	if mode == Done {
 		if err := op(); err != nil {
 			return err
 		}
@@ -77,6 +104,13 @@ func (f *Fault) open(what, name string, op func() (vfs.File, error)) (file vfs.F
 		return nil, err
 	}
 	return &faultyFile{file, f, name}, nil
+}
+
+// torn reports whether a write that fails has half happened.
+func (f *Fault) torn() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mode == Torn
 }
 
 type faultyFS struct {
@@ -137,7 +171,7 @@ func (f *faultyFile) Write(p []byte) (n int, err error) {
 		done = true
 		return err
 	})
-	if errors.Is(err, ErrFault) && !done && f.fault.mode == Torn {
+	if errors.Is(err, ErrFault) && !done && f.fault.torn() {
 		n, _ = f.File.Write(p[:len(p)/2])
 	}
 	return n, err

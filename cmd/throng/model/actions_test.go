@@ -1,12 +1,13 @@
 package model
 
 import (
+	"encoding/base64"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing/synctest"
-	"time"
 
 	"github.com/thronghq/throng/proto"
 	"github.com/thronghq/throng/room"
@@ -15,7 +16,7 @@ import (
 // join sends a join from one of the places that a client may ask for.
 func (w *world) join(c *client, r *truth, n, m int) {
 	if frame := w.prepareJoin(c, r, n, m); frame != nil {
-		c.session.Message(text, frame)
+		c.say(frame)
 	}
 }
 
@@ -124,22 +125,30 @@ func (w *world) leave(c *client, r *truth) {
 	})
 }
 
-// newMessage makes a message with content of its own, small or not.
+// newMessage makes a message with content of its own, small or not, JSON or
+// bytes.
 func (w *world) newMessage(c *client, to, key string, m int) *message {
 	w.serial++
 	size := 0
 	if m%7 == 0 {
 		size = 300
 	}
-	return &message{
+	msg := &message{
 		serial: w.serial, author: c, from: c.user, to: to, key: key, id: new(identity),
-		content: fmt.Sprintf(`{"n":%d,"fill":%q}`, w.serial, strings.Repeat("x", size)),
+		content: fmt.Sprintf(`{"fill":%q,"n":%d}`, strings.Repeat("x", size), w.serial),
 	}
+	if m%5 == 3 {
+		msg.content, msg.encoding = strconv.Quote(base64.StdEncoding.EncodeToString([]byte(msg.content))), "base64"
+	}
+	return msg
 }
 
 // command is the message as a client sends it.
 func (m *message) command() string {
 	s := fmt.Sprintf(`"type":"message","to":%q,"content":%s`, m.to, m.content)
+	if m.encoding != "" {
+		s += fmt.Sprintf(`,"encoding":%q`, m.encoding)
+	}
 	if m.key != "" {
 		s += fmt.Sprintf(`,"key":%q`, m.key)
 	}
@@ -179,7 +188,7 @@ func (w *world) append(c *client, r, other *truth, m *message) {
 
 // expiredKey reports whether the key of a message is free again.
 func (r *truth) expiredKey(m *message) bool {
-	return m.micros < time.Now().Add(-keyTTL).UnixMicro()
+	return m.micros < r.clock.now().Add(-keyTTL).UnixMicro()
 }
 
 // repeat sends a message whose key has been used.
@@ -201,7 +210,7 @@ func (w *world) publishKeyed(c *client, r *truth, n int) {
 		if r.woken && !r.visible(first.offset) {
 			m.key = ""
 		} else if n%4 < 2 {
-			m.content = first.content
+			m.content, m.encoding = first.content, first.encoding
 		}
 	}
 	w.append(c, r, nil, m)
@@ -216,7 +225,7 @@ func (w *world) transient(c *client, r *truth, n int) {
 		w.send(c, command, w.refused(c, r.name, code))
 		return
 	}
-	m.micros, m.got = time.Now().UnixMicro(), make(map[*conn]bool)
+	m.micros, m.got = w.clock.now().UnixMicro(), make(map[*conn]bool)
 	r.typed = append(r.typed, m)
 	r.touch()
 	w.send(c, command, func(e *event) { w.checkAck(c, r, m, false, e) })

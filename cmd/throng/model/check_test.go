@@ -126,14 +126,14 @@ func (w *world) same(c *client, r *truth, e *event) {
 	if m.from == c.user {
 		key = m.key // in replay and history; live, a message comes without it
 	}
-	content := m.content
+	content, encoding := m.content, m.encoding
 	if m.deleted {
-		content = ""
+		content, encoding = "", ""
 	}
 	switch {
 	case e.Deleted != m.deleted:
 		w.fail("%s got %v in room %s, which is deleted: %v", c, e, r.name, m.deleted)
-	case string(e.Content) != content || e.From != m.from || e.To != m.to:
+	case string(e.Content) != content || e.Encoding != encoding || e.From != m.from || e.To != m.to:
 		w.fail("%s got %v in room %s, want content %.40s from %s to %s", c, e, r.name, m.content, m.from, m.to)
 	case e.Key != "" && e.Key != key:
 		w.fail("%s got %v in room %s with the key %q, want %q", c, e, r.name, e.Key, key)
@@ -203,7 +203,7 @@ func (w *world) checkTransient(c *client, e *event) {
 		w.fail("%s got %v, which it should not, or twice", c, e)
 	case m.author == c && (s == nil || !s.echo):
 		w.fail("%s got %v, its own message", c, e)
-	case e.From != m.from || e.Key != "":
+	case e.From != m.from || e.Key != "" || e.Encoding != m.encoding:
 		w.fail("%s got %v, want it from %s", c, e, m.from)
 	}
 	m.got[c.conn] = true

@@ -14,8 +14,6 @@ import (
 	"github.com/thronghq/throng/session"
 )
 
-const text proto.OpCode = 1
-
 // client is one device of a user: it has a connection or not, and remembers
 // where it stood when it had one.
 type client struct {
@@ -99,8 +97,8 @@ func newClient(user string) *client { return &client{user: user, seen: make(map[
 func (c *client) String() string { return c.user }
 
 // connect opens a connection, with the token in the handshake or in an auth
-// command.
-func (w *world) connect(c *client, withAuth bool) {
+// command, in one of the codecs.
+func (w *world) connect(c *client, withAuth, inBinary bool) {
 	if c.session != nil {
 		return
 	}
@@ -109,11 +107,14 @@ func (w *world) connect(c *client, withAuth bool) {
 	if !withAuth {
 		h.Authorization = "Bearer " + token
 	}
+	if inBinary {
+		h.Protocols = []string{proto.BinarySubprotocol}
+	}
 	s, _, refused := w.sessions.Accept(h)
 	if refused != nil {
 		w.fail("%s is refused: %v", c, refused)
 	}
-	c.session, c.conn = s, &conn{lose: w.faults.loser()}
+	c.session, c.conn = s, newConn(w.faults, inBinary)
 	c.streams, c.replies = make(map[string]*stream), make(map[string]*reply)
 	c.marks, c.first = make(map[string]mark), false
 	c.clearStep()
@@ -186,8 +187,19 @@ func (c *client) hangUp() {
 // reply, which must come.
 func (w *world) send(c *client, command string, check func(*event)) *reply {
 	r, frame := w.prepare(c, command, check)
-	c.session.Message(text, frame)
+	c.say(frame)
 	return r
+}
+
+// say sends frames, given as JSON, in the connection's codec.
+func (c *client) say(frames ...[]byte) {
+	for _, f := range frames {
+		if c.conn.binary {
+			c.session.Message(binary, toBinary(f))
+		} else {
+			c.session.Message(text, f)
+		}
+	}
 }
 
 // prepare is send without the sending of the frame.

@@ -1,7 +1,7 @@
 package model
 
 import (
-	"encoding/binary"
+	bigendian "encoding/binary"
 	"encoding/json"
 	"fmt"
 	"sync"
@@ -38,6 +38,7 @@ type event struct {
 	After     uint64          `json:"after"`
 	Next      json.RawMessage `json:"next"`
 	Content   json.RawMessage `json:"content"`
+	Encoding  string          `json:"encoding"`
 	Key       string          `json:"key"`
 	Messages  []event         `json:"messages"`
 }
@@ -109,6 +110,7 @@ func (e *event) String() string {
 
 // frame is one frame that waits to be read.
 type frame struct {
+	op       proto.OpCode
 	payload  []byte
 	delivery bool // of a room: counts against the bound
 }
@@ -116,7 +118,8 @@ type frame struct {
 // conn is a session's connection: an outbox that the test reads when it likes,
 // with the bound and the refusals of a socket's.
 type conn struct {
-	lose func() bool // whether the next room frame gets lost, see faults
+	binary bool        // it speaks throng.v1.bin
+	lose   func() bool // whether the next room frame gets lost, see faults
 
 	mu      sync.Mutex
 	out     []frame // not read yet
@@ -126,6 +129,8 @@ type conn struct {
 	slow    bool    // something was refused since it was last cleared
 	closed  proto.CloseCode
 }
+
+func newConn(f faults, binary bool) *conn { return &conn{binary: binary, lose: f.loser()} }
 
 // Reply implements session.Conn.
 func (c *conn) Reply(b []byte) {
@@ -155,11 +160,11 @@ func (c *conn) push(b []byte, delivery bool) {
 		n, head := int(b[1]), 2
 		switch n {
 		case 126:
-			n, head = int(binary.BigEndian.Uint16(b[2:])), 4
+			n, head = int(bigendian.BigEndian.Uint16(b[2:])), 4
 		case 127:
-			n, head = int(binary.BigEndian.Uint64(b[2:])), 10
+			n, head = int(bigendian.BigEndian.Uint64(b[2:])), 10
 		}
-		f := frame{payload: b[head : head+n], delivery: delivery}
+		f := frame{op: proto.OpCode(b[0] & 0x0f), payload: b[head : head+n], delivery: delivery}
 		b = b[head+n:]
 		if delivery && c.lose() {
 			continue
@@ -188,7 +193,7 @@ func (c *conn) SetDeadline(time.Time) {}
 func (c *conn) look() []event {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	events := decode(c.news)
+	events := c.decode(c.news)
 	c.news = nil
 	return events
 }
@@ -199,7 +204,7 @@ func (c *conn) read(n int) (events []event, drained bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n = min(n, len(c.out))
-	events = decode(c.out[:n])
+	events = c.decode(c.out[:n])
 	for _, f := range c.out[:n] {
 		if f.delivery {
 			c.waiting -= len(f.payload)
@@ -228,10 +233,17 @@ func (c *conn) forget() {
 	c.slow = c.refused
 }
 
-func decode(frames []frame) []event {
+func (c *conn) decode(frames []frame) []event {
 	events := make([]event, len(frames))
 	for i, f := range frames {
-		if err := json.Unmarshal(f.payload, &events[i]); err != nil {
+		payload, want := f.payload, text
+		if c.binary {
+			payload, want = fromBinary(payload), binary
+		}
+		if f.op != want {
+			panic(failure(fmt.Sprintf("a frame with opcode %d: %q", f.op, f.payload)))
+		}
+		if err := json.Unmarshal(payload, &events[i]); err != nil {
 			panic(failure(fmt.Sprintf("a frame that is no JSON: %q", f.payload)))
 		}
 	}

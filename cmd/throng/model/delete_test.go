@@ -166,6 +166,8 @@ func (w *world) markDeleted(r *truth, m *message, by string) {
 	for _, c := range w.clients {
 		switch s := c.streams[r.name]; {
 		case c.session == nil:
+		case s != nil && m.offset < s.next && s.loose && c.behind():
+			s.may = append(s.may, m) // it may not have begun, and begins after the message
 		case s != nil && m.offset < s.next:
 			s.owed = append(s.owed, m)
 		case s != nil:
@@ -174,6 +176,12 @@ func (w *world) markDeleted(r *truth, m *message, by string) {
 			c.erased = append(c.erased, m)
 		}
 	}
+}
+
+// behind reports whether something waits for the client to read.
+func (c *client) behind() bool {
+	refused, slow, _ := c.conn.state()
+	return refused || slow
 }
 
 // checkDeleted checks that a deletion has happened, and is told once and not

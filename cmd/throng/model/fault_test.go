@@ -15,11 +15,34 @@ type faults struct {
 	read     func(n int64, m *proto.Message) bool // false drops a message that is read
 	lose     func(n int64) bool                   // drops a room's frame on its way to a connection
 	unsynced bool                                 // sync namespaces are treated as async
+	acksAll  bool                                 // what the log refuses is acknowledged, too
+	machine  bool                                 // the rooms go by the machine's clock
+	binary   func(m *proto.Message)               // changes what binary clients get
+}
+
+// codec puts the fault around the binary codec.
+func (f faults) codec(c proto.Codec) proto.Codec {
+	if f.binary == nil {
+		return c
+	}
+	return &faultyCodec{c, f.binary}
+}
+
+type faultyCodec struct {
+	proto.Codec
+	change func(m *proto.Message)
+}
+
+// AppendMessage implements proto.Codec.
+func (c *faultyCodec) AppendMessage(dst []byte, m *proto.Message, own bool) []byte {
+	changed := *m
+	c.change(&changed)
+	return c.Codec.AppendMessage(dst, &changed, own)
 }
 
 // log puts the faults around a log.
 func (f faults) log(l room.Log) room.Log {
-	if f.publish == nil && f.edit == nil && f.read == nil {
+	if f.publish == nil && f.edit == nil && f.read == nil && !f.acksAll {
 		return l
 	}
 	return &faultyLog{Log: l, faults: f}
@@ -41,6 +64,15 @@ type faultyLog struct {
 
 // Room implements room.Log.
 func (l *faultyLog) Room(name string, sink func([]*proto.Publish)) (room.Stream, error) {
+	if l.faults.acksAll {
+		inner := sink
+		sink = func(pubs []*proto.Publish) {
+			for _, p := range pubs {
+				p.Err = nil
+			}
+			inner(pubs)
+		}
+	}
 	s, err := l.Log.Room(name, sink)
 	if err != nil {
 		return nil, err

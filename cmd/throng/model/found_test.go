@@ -53,6 +53,22 @@ func TestFound(t *testing.T) {
 			{Do: "delete", Client: 0, Room: 0, N: 0, M: 16},
 			{Do: "advance", Client: 0, Room: 0, N: 7, M: 0},
 		}},
+		{"graces, and how long an empty room stays, go by a clock that jumps", []step{
+			{Do: "clock", Client: 0, Room: 0, N: 4, M: 0},
+			{Do: "join", Client: 0, Room: 0, N: 0, M: 0},
+			{Do: "clock", Client: 1, Room: 2, N: 7, M: 0},
+			{Do: "cut", Client: 0, Room: 0, N: 0, M: 0},
+			{Do: "advance", Client: 0, Room: 0, N: 5, M: 0},
+		}},
+		{"who resumes gets what has expired since another's replay read it", []step{
+			{Do: "connect", Client: 0, Room: 4, N: 0, M: 0},
+			{Do: "history", Client: 2, Room: 4, N: 24, M: 18},
+			{Do: "keyed", Client: 0, Room: 4, N: 14, M: 14},
+			{Do: "members", Client: 1, Room: 4, N: 24, M: 28},
+			{Do: "join", Client: 1, Room: 4, N: 1, M: 25},
+			{Do: "clock", Client: 3, Room: 4, N: 15, M: 29},
+			{Do: "join", Client: 2, Room: 4, N: 25, M: 18},
+		}},
 	} {
 		if err := run(t, f.program, faults{}); err != nil {
 			t.Errorf("%s: %v", f.bug, err)

@@ -98,8 +98,15 @@ func TestTheModelCanFail(t *testing.T) {
 				p.Offset--
 			}
 		}},
-		"a connection loses a frame": {lose: func(n int64) bool { return n%9 == 0 }},
-		"a store that syncs nothing": {unsynced: true},
+		"binary clients get bytes as JSON": {binary: func(m *proto.Message) {
+			if m.Kind == proto.KindBytes {
+				m.Kind, m.Content = proto.KindJSON, []byte(`"bytes"`)
+			}
+		}},
+		"what the log refuses is acknowledged": {acksAll: true},
+		"the rooms go by the machine's clock":  {machine: true},
+		"a connection loses a frame":           {lose: func(n int64) bool { return n%9 == 0 }},
+		"a store that syncs nothing":           {unsynced: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))

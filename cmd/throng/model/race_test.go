@@ -42,21 +42,15 @@ func (w *world) race(c, d *client, r *truth, n, m int) {
 		theirs = frames(d)
 	}
 	var senders sync.WaitGroup
-	senders.Go(func() { c.say(ours) })
+	senders.Go(func() { c.say(ours...) })
 	senders.Go(func() {
-		if d.say(theirs); theirs == nil {
+		if d.say(theirs...); theirs == nil {
 			w.read(d, all)
 		}
 	})
 	senders.Wait()
 	synctest.Wait()
 	w.order(r, sent)
-}
-
-func (c *client) say(frames [][]byte) {
-	for _, f := range frames {
-		c.session.Message(text, f)
-	}
 }
 
 // order appends messages whose order the server has chosen, as its history has

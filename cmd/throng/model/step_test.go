@@ -24,7 +24,7 @@ var actions = []action{
 	"ack", "members", "status", "host", "host",
 	"create", "delete", "delete", "trim", "erase",
 	"lazy", "lazy", "read", "read",
-	"advance", "advance", "restart", "crash", "stall", "race", "race", "auth",
+	"advance", "advance", "restart", "crash", "stall", "clock", "fail", "race", "race", "auth",
 }
 
 // step is one step of a program. The numbers are read modulo what there is to
@@ -108,14 +108,14 @@ func (w *world) play(s step) {
 	case "connect", "cut", "lazy", "read", "advance", "restart", "crash":
 	default:
 		if c.session == nil {
-			w.connect(c, false)
+			w.connect(c, false, s.M%2 == 1)
 			w.calm()
 			w.verify()
 		}
 	}
 	switch s.Do {
 	case "connect":
-		w.connect(c, s.N%2 == 1)
+		w.connect(c, s.N%2 == 1, s.M%2 == 1)
 	case "cut":
 		w.cut(c)
 	case "join":
@@ -171,6 +171,10 @@ func (w *world) play(s step) {
 	case "crash":
 		w.leaveServer()
 		w.crash(oneOf(percents, s.N), uint64(s.M))
+	case "fail":
+		w.failDisk(c, r, s.N, s.M)
+	case "clock":
+		w.turnClock(c, r, s.N, s.M)
 	case "auth":
 		w.reauth(c, r)
 	case "race":

@@ -9,8 +9,9 @@ import (
 
 // truth is what one room should be, as docs/protocol.md has it.
 type truth struct {
-	name string
-	ns   *proto.Namespace
+	name  string
+	ns    *proto.Namespace
+	clock *clock
 
 	// The log. What is not kept any more stays in the slice: visible says
 	// what can be read.
@@ -51,16 +52,17 @@ type truth struct {
 
 // message is one message as the model has it.
 type message struct {
-	serial  int // in its content; higher ones were sent later
-	author  *client
-	from    string
-	to      string
-	key     string
-	content string
-	offset  uint64 // 0 for a transient one
-	micros  int64  // about
-	id      *identity
-	got     map[*conn]bool // transient: who has it
+	serial   int // in its content; higher ones were sent later
+	author   *client
+	from     string
+	to       string
+	key      string
+	content  string
+	encoding string // of the content: "base64" for bytes
+	offset   uint64 // 0 for a transient one
+	micros   int64  // about
+	id       *identity
+	got      map[*conn]bool // transient: who has it
 
 	deleted   bool
 	deletedBy string
@@ -104,8 +106,8 @@ type presence struct {
 	user   string
 }
 
-func newTruth(name string, ns *proto.Namespace) *truth {
-	r := &truth{name: name, ns: ns, past: make(map[string]bool)}
+func newTruth(name string, ns *proto.Namespace, c *clock) *truth {
+	r := &truth{name: name, ns: ns, clock: c, past: make(map[string]bool)}
 	r.reset()
 	return r
 }
@@ -134,7 +136,7 @@ func (r *truth) kept() uint64 {
 // visible reports whether the message at an offset can be read now.
 func (r *truth) visible(offset uint64) bool {
 	return offset >= max(r.trimmed, 1) && offset <= r.head() && offset+r.kept() > r.head() &&
-		r.log[offset-1].micros >= time.Now().Add(-r.ns.HistoryTTL).UnixMicro()
+		r.log[offset-1].micros >= r.clock.now().Add(-r.ns.HistoryTTL).UnixMicro()
 }
 
 // floor is the lowest offset that can be read now, head+1 for none.
@@ -170,9 +172,12 @@ func (r *truth) forgotten(epoch string) bool {
 
 // append adds a message to the log.
 func (r *truth) append(m *message) {
-	m.micros = time.Now().UnixMicro()
+	m.micros = r.clock.now().UnixMicro()
 	if n := len(r.log); n > 0 {
 		m.micros = max(m.micros, r.log[n-1].micros+1)
+	}
+	if r.durable() {
+		r.clock.stored(m)
 	}
 	r.log = append(r.log, m)
 	m.offset = r.head()

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,6 +32,7 @@ var roomNames = []string{"lobby", "hall", "safe:vault", "mem:talk", "last:price"
 const (
 	connections = 6 // two for each user
 	replayLimit = 12
+	briefTTL    = 40*time.Second + 500*time.Microsecond
 	keyTTL      = time.Minute + 300*time.Microsecond // no sum of whole milliseconds
 )
 
@@ -50,7 +52,7 @@ func namespaces() []proto.Namespace {
 		make("mem", func(ns *proto.Namespace) { ns.Durability, ns.HistorySize, ns.Hosts = proto.Memory, 8, true }),
 		make("last", func(ns *proto.Namespace) { ns.Slow = proto.SlowConflate }),
 		make("shut", func(ns *proto.Namespace) { ns.Slow = proto.SlowClose }),
-		make("brief", func(ns *proto.Namespace) { ns.HistorySize, ns.HistoryTTL = 5, 40*time.Second+500*time.Microsecond }),
+		make("brief", func(ns *proto.Namespace) { ns.HistorySize, ns.HistoryTTL = 5, briefTTL }),
 		make("never", func(ns *proto.Namespace) { ns.HistorySize = 0 }),
 		make("quiet", func(ns *proto.Namespace) { ns.JoinLeave, ns.Durability = false, proto.Sync }),
 		make(proto.UserNamespace, func(ns *proto.Namespace) { ns.Presence, ns.JoinLeave = false, false }),
@@ -62,7 +64,12 @@ type world struct {
 	t      *testing.T
 	faults faults
 
+	clock    *clock
 	disk     *storagetest.Disk
+	began    time.Time // when the store was opened
+	fault    *storagetest.Fault
+	ended    *atomic.Bool // the store has failed, and the server is to end
+	buried   bool         // one that has failed is still there, see stop
 	store    *storage.Store
 	hub      *room.Hub
 	sessions *session.Manager
@@ -78,8 +85,14 @@ type world struct {
 
 // run plays a program and returns what the server did wrong, or nil.
 func run(t *testing.T, program []step, f faults) (err error) {
+	var w *world
+	defer func() {
+		if p := recover(); p != nil && !w.buried { // else synctest complains of what stays
+			panic(p)
+		}
+	}()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, f)
+		w = newWorld(t, f)
 		defer func() {
 			p := recover()
 			w.stop()
@@ -103,7 +116,7 @@ func run(t *testing.T, program []step, f faults) (err error) {
 
 func newWorld(t *testing.T, f faults) *world {
 	w := &world{
-		t: t, faults: f, disk: storagetest.NewDisk(), rooms: make(map[string]*truth),
+		t: t, faults: f, clock: newClock(), disk: storagetest.NewDisk(), rooms: make(map[string]*truth),
 		ids: make(map[string]*identity), status: make(map[string]string),
 	}
 	for i := range connections {
@@ -116,7 +129,7 @@ func newWorld(t *testing.T, f faults) *world {
 	}
 	for _, name := range names {
 		i := slices.IndexFunc(all, func(ns proto.Namespace) bool { return ns.Name == proto.NamespaceOf(name) })
-		w.rooms[name] = newTruth(name, &all[i])
+		w.rooms[name] = newTruth(name, &all[i], w.clock)
 	}
 	w.start()
 	return w
@@ -124,6 +137,16 @@ func newWorld(t *testing.T, f faults) *world {
 
 // start brings up the server on the disk.
 func (w *world) start() {
+	store, err := w.open()
+	if err != nil {
+		w.fail("the store does not open: %v", err)
+	}
+	w.store = store
+	w.serve()
+}
+
+// open opens the store.
+func (w *world) open() (*storage.Store, error) {
 	var durable []proto.Namespace
 	for _, ns := range namespaces() {
 		if ns.Durability == proto.Memory {
@@ -134,25 +157,36 @@ func (w *world) start() {
 		}
 		durable = append(durable, ns)
 	}
-	store, err := storage.Open("data", storage.Options{FS: w.disk.FS(), CacheBytes: 1 << 20, Namespaces: durable})
-	if err != nil {
-		w.fail("the store does not open: %v", err)
-	}
+	ended := new(atomic.Bool)
+	w.began = time.Now()
+	w.fault, w.ended = storagetest.NewFault(-1, storagetest.NotDone), ended
+	return storage.Open("data", storage.Options{
+		FS: w.fault.FS(w.disk.FS()), CacheBytes: 1 << 20, Namespaces: durable, Now: w.clock.machine,
+		Fatal: func(error) { ended.Store(true) },
+	})
+}
+
+// serve has the hub and the sessions work on the store.
+func (w *world) serve() {
 	limits := proto.DefaultLimits()
 	limits.Replay, limits.KeyTTL = replayLimit, keyTTL
-	w.store = store
+	now := w.store.Now
+	if w.faults.machine {
+		now = w.clock.machine
+	}
 	w.hub = room.NewHub(room.Options{
-		Namespaces: namespaces(), Limits: limits, Log: w.faults.log(roomLog{store}),
+		Namespaces: namespaces(), Limits: limits, Log: w.faults.log(roomLog{w.store}), Now: now,
 		Logger: slog.New(slog.DiscardHandler), Workers: 2,
 	})
 	w.sessions = session.NewManager(session.Options{
 		Hub: w.hub, Limits: limits,
 		Verifier: auth.NewVerifier(auth.VerifierOptions{Keys: auth.NewKeySet(secret)}), Authorizer: auth.NewAuthorizer(nil),
-		Codecs: []proto.Codec{proto.NewJSON(&limits)}, Heartbeat: 25 * time.Second, Logger: slog.New(slog.DiscardHandler),
+		Codecs: []proto.Codec{proto.NewJSON(&limits), w.faults.codec(proto.NewBinary(&limits))}, Heartbeat: 25 * time.Second, Logger: slog.New(slog.DiscardHandler),
 	})
 }
 
-// stop ends the server, after its last connection.
+// stop ends the server, after its last connection. Of one whose store has failed,
+// the store cannot be closed: its goroutines stay until the process has ended.
 func (w *world) stop() {
 	w.disk.Release()
 	for _, c := range w.clients {
@@ -161,8 +195,14 @@ func (w *world) stop() {
 	if w.store == nil {
 		return
 	}
-	w.hub.Close()
-	if err := w.store.Close(); err != nil {
+	if w.hub != nil {
+		w.hub.Close()
+		w.hub = nil
+	}
+	err := w.store.Close()
+	if w.ended.Load() {
+		w.buried = true
+	} else if err != nil {
 		w.t.Errorf("the store does not close: %v", err)
 	}
 	w.store = nil
@@ -175,7 +215,7 @@ func (w *world) restart() {
 		r.sleep()
 	}
 	clear(w.status)
-	w.start()
+	w.startAgain(false)
 }
 
 // crash kills the machine as it is and starts the server on what is left.
@@ -187,7 +227,7 @@ func (w *world) crash(percent int, seed uint64) {
 	}
 	clear(w.status)
 	w.disk = left
-	w.start()
+	w.startAgain(true)
 }
 
 // advance lets time pass, at least d: as much as it takes until it is certain
@@ -275,7 +315,7 @@ func (w *world) audit(r *truth) {
 // ephemeral connects for one command about a room, and returns the answer.
 func (w *world) ephemeral(user, room, command string) event {
 	token := token(user, auth.Rule{Match: "*", Allow: auth.RightsOf(auth.RightJoin, auth.RightRead, auth.RightMembers)})
-	c := &conn{lose: func() bool { return false }}
+	c := newConn(faults{}, false)
 	s, _, refused := w.sessions.Accept(session.Handshake{Authorization: "Bearer " + token})
 	if refused != nil {
 		w.fail("%s is refused: %v", user, refused)
