@@ -274,7 +274,7 @@ func BenchmarkHandshake(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if _, err := upgradeAnswer(key, "a"); err != nil {
+			if _, err := upgradeAnswer(key, "a", ""); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -282,7 +282,7 @@ func BenchmarkHandshake(b *testing.B) {
 	b.Run("answer", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := upgradeAnswer(testKey, "a"); err != nil {
+			if _, err := upgradeAnswer(testKey, "a", ""); err != nil {
 				b.Fatal(err)
 			}
 		}

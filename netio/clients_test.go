@@ -18,16 +18,21 @@ import (
 	"github.com/thronghq/throng/proto"
 )
 
-// TestOtherClients: two clients that others have written talk to the echo, with
-// compression offered.
+// TestOtherClients: two clients that others have written talk to the echo. They
+// offer compression, which is agreed on or not.
 func TestOtherClients(t *testing.T) {
+	t.Run("plain", func(t *testing.T) { otherClients(t, false) })
+	t.Run("deflate", func(t *testing.T) { otherClients(t, true) })
+}
+
+func otherClients(t *testing.T, deflate bool) {
 	onPollers(t, func(t *testing.T, open func() (poller, error)) {
 		r := newRecorder()
 		r.upgrade = func(q *Request) (Accept, *proto.Error) {
-			return Accept{Subprotocol: q.Protocols[0], MaxMessage: 1 << 20}, nil
+			return Accept{Subprotocol: q.Protocols[0], MaxMessage: 1 << 20, Deflate: deflate}, nil
 		}
 		s := start(t, Options{newPoller: open, Handler: r})
-		payloads := [][]byte{nil, []byte("héllo"), bytes.Repeat([]byte("x"), 70_000)}
+		payloads := [][]byte{nil, []byte("héllo"), bytes.Repeat([]byte("x"), 70_000), prose(300_000), {}}
 
 		t.Run("gorilla", func(t *testing.T) {
 			d := websocket.Dialer{Subprotocols: []string{"p"}, EnableCompression: true}

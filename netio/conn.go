@@ -52,6 +52,7 @@ type Conn struct {
 	// Set when the connection opens, static afterwards.
 	state       any
 	subprotocol string
+	window      proto.Window
 	maxReplies  int
 	maxMessage  int
 	client      netip.AddrPort // the peer's at first, then what a trusted one says
@@ -96,6 +97,18 @@ func (c *Conn) Address() netip.Addr { return c.client.Addr() }
 
 // Subprotocol returns the agreed subprotocol, "" for none.
 func (c *Conn) Subprotocol() string { return c.subprotocol }
+
+// Window returns whether, and with which window, the frames that the client gets
+// may be compressed (RFC 7692): proto.Plain unless permessage-deflate was agreed
+// on. Frames that are not compressed may be sent all the same.
+func (c *Conn) Window() proto.Window { return c.window }
+
+// AppendMessage appends one whole frame with that payload, which is copied, for
+// this client alone: compressed where that was agreed on and makes it smaller.
+func (c *Conn) AppendMessage(dst []byte, op ws.OpCode, payload []byte) []byte {
+	start := len(dst)
+	return proto.DeflateFrame(AppendFrame(dst, op, payload), start, c.window, 0)
+}
 
 // Reply sends one whole frame that answers this client. The frame is the
 // caller's again when Reply returns. Replies are never dropped: when more than

@@ -14,6 +14,7 @@ const (
 	maxCloseReason = maxControl - 2
 	finBit         = 0x80
 	rsvBits        = 0x70
+	rsv1Bit        = 0x40 // of RFC 7692, section 6: the message is compressed
 	opBits         = 0x0f
 	maskBit        = 0x80
 	lengthBits     = 0x7f
@@ -71,7 +72,7 @@ func (e *protocolError) Error() string { return e.reason }
 
 // What a client can break, RFC 6455.
 var (
-	errRSV          = &protocolError{ws.StatusProtocolError, "reserved bits are set and no extension was agreed on"}
+	errRSV          = &protocolError{ws.StatusProtocolError, "a reserved bit is set that no agreed extension gives a meaning here"}
 	errOpcode       = &protocolError{ws.StatusProtocolError, "reserved opcode"}
 	errControlLong  = &protocolError{ws.StatusProtocolError, "control frame above 125 bytes"}
 	errControlSplit = &protocolError{ws.StatusProtocolError, "fragmented control frame"}
@@ -123,19 +124,25 @@ func validCloseCode(code ws.StatusCode) bool {
 type frameHeader struct {
 	op     ws.OpCode
 	fin    bool
+	packed bool // RSV1: it begins a compressed message
 	mask   [4]byte
 	length uint64
 }
 
 // parseHeader reads the frame header at the start of b, which has at least two
 // bytes. It returns the header's size, or 0 if b does not hold all of it; what
-// the first two bytes break is reported even then.
-func parseHeader(b []byte) (h frameHeader, size int, err *protocolError) {
+// the first two bytes break is reported even then. Of the reserved bits those in
+// allowed may be set, on a message's first frame.
+func parseHeader(b []byte, allowed byte) (h frameHeader, size int, err *protocolError) {
 	h.op, h.fin = ws.OpCode(b[0]&opBits), b[0]&finBit != 0
+	if rsv := b[0] & rsvBits; rsv != 0 {
+		if rsv&^allowed != 0 || !h.op.IsData() {
+			return h, 0, errRSV
+		}
+		h.packed = true
+	}
 	length := b[1] & lengthBits
 	switch {
-	case b[0]&rsvBits != 0:
-		return h, 0, errRSV
 	case h.op.IsReserved():
 		return h, 0, errOpcode
 	case h.op.IsControl() && !h.fin:

@@ -257,7 +257,7 @@ func FuzzHead(f *testing.F) {
 		if std.Method != "GET" || std.Header.Get("Sec-WebSocket-Key") != key || std.Header.Get("Origin") != r.Origin {
 			t.Errorf("net/http reads %q as %+v", b[:size], std)
 		}
-		if _, err := upgradeAnswer(key, ""); err != nil {
+		if _, err := upgradeAnswer(key, "", ""); err != nil {
 			t.Errorf("gobwas/ws does not take the key %q: %v", key, err)
 		}
 	})

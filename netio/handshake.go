@@ -215,7 +215,11 @@ func (c *Conn) accept(h *head, r *Request, key string) *proto.Error {
 	if a.Subprotocol != "" && !slices.Contains(r.Protocols, a.Subprotocol) {
 		return proto.ErrSubprotocol.New()
 	}
-	answer, failed := upgradeAnswer(key, a.Subprotocol)
+	extensions := ""
+	if a.Deflate {
+		c.window, extensions = agreeDeflate(h)
+	}
+	answer, failed := upgradeAnswer(key, a.Subprotocol, extensions)
 	if failed != nil {
 		return proto.ErrBadHandshake.With("%v", failed)
 	}
@@ -241,6 +245,9 @@ func (c *Conn) accept(h *head, r *Request, key string) *proto.Error {
 
 	c.core.stats.handshake("accepted")
 	c.core.stats.opened.Add(1)
+	if c.window != proto.Plain {
+		c.core.stats.deflate(c.window)
+	}
 	c.opened = true
 	c.core.handler.Open(c)
 	c.uncork()
@@ -250,7 +257,7 @@ func (c *Conn) accept(h *head, r *Request, key string) *proto.Error {
 // upgradeAnswer returns the 101 answer. gobwas/ws's Upgrader writes it. It is
 // given the request in its plainest form, for it does not know the lists and
 // repeated headers that RFC 9110 allows.
-func upgradeAnswer(key, subprotocol string) ([]byte, error) {
+func upgradeAnswer(key, subprotocol, extensions string) ([]byte, error) {
 	var x exchange
 	x.in.Grow(256)
 	x.in.WriteString("GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ")
@@ -260,11 +267,15 @@ func upgradeAnswer(key, subprotocol string) ([]byte, error) {
 		x.in.WriteString(subprotocol)
 	}
 	x.in.WriteString("\r\n\r\n")
-	_, err := ws.Upgrader{
+	u := ws.Upgrader{
 		ReadBufferSize:  1024,
 		WriteBufferSize: 1024,
 		Protocol:        func([]byte) bool { return true },
-	}.Upgrade(&x)
+	}
+	if extensions != "" {
+		u.Header = ws.HandshakeHeaderString(extensionsHeader + ": " + extensions + "\r\n")
+	}
+	_, err := u.Upgrade(&x)
 	return x.out.Bytes(), err
 }
 

@@ -43,7 +43,8 @@ type event struct {
 	cause CloseCause
 }
 
-// recorder is a Handler that echoes text and binary and tells of each call.
+// recorder is a Handler that echoes text and binary, compressed where that was
+// agreed on, and tells of each call.
 // Fields are set before the server starts.
 type recorder struct {
 	upgrade func(*Request) (Accept, *proto.Error)
@@ -73,7 +74,7 @@ func (r *recorder) Message(c *Conn, op ws.OpCode, payload []byte) {
 		r.message(c, op, payload)
 		return
 	}
-	c.Reply(AppendFrame(nil, op, payload))
+	c.Reply(c.AppendMessage(nil, op, payload))
 }
 func (r *recorder) Drained(c *Conn) { r.events <- event{what: "drained", c: c} }
 func (r *recorder) Expired(c *Conn) { r.events <- event{what: "expired", c: c} }
@@ -147,7 +148,7 @@ func start(t *testing.T, o Options, before ...func(*Server)) *testServer {
 			}
 			noLeak(t, "goroutines", goroutines, func() int { return runtime.NumGoroutine() })
 			noLeak(t, "descriptors", descriptors, func() int { return openDescriptors(t) })
-			if n := s.core.memory.outboxes.Held() + s.core.memory.partials.Held(); n != 0 {
+			if n := s.core.memory.outboxes.Held() + s.core.memory.partials.Held() + s.core.memory.inflated.Held(); n != 0 {
 				t.Errorf("%d bytes of buffers are left in the books", n)
 			}
 			if n := s.Connections(); n != 0 {

@@ -102,6 +102,7 @@ type loop struct {
 	buf    []byte       // what every read of this loop goes into
 	plain  []byte       // what it is decrypted into; nil where no address speaks TLS
 	reader *frameReader // for a connection that holds none
+	unpack *inflater    // for compressed messages; nil until a connection agrees on them
 	spare  []task       // the other half of tasks
 	wakeOp *netpoll.FDOperator
 

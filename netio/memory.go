@@ -21,11 +21,12 @@ type Memory interface {
 type memory struct {
 	outboxes *budget.Kind // outboxes, with the shared frames they hold
 	partials *budget.Kind // partial frames, messages and heads
+	inflated *budget.Kind // messages inflated and being handled, one a loop at the most
 	full     func() bool
 }
 
 func newMemory(m Memory) memory {
-	return memory{outboxes: m.Kind("outboxes"), partials: m.Kind("partials"), full: m.Full}
+	return memory{outboxes: m.Kind("outboxes"), partials: m.Kind("partials"), inflated: m.Kind("inflated"), full: m.Full}
 }
 
 // holders lists the connections that hold something.

@@ -7,6 +7,8 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/gobwas/ws"
+
+	"github.com/thronghq/throng/proto"
 )
 
 // loopStats counts what happens often, per loop, so that cores do not contend
@@ -21,7 +23,15 @@ type loopStats struct {
 	deliveries atomic.Uint64
 	refused    atomic.Uint64
 	pings      atomic.Uint64
+	inflate    inflateStats
 	_          [64]byte
+}
+
+// inflateStats counts the compressed messages that were read.
+type inflateStats struct {
+	messages atomic.Uint64
+	bytesIn  atomic.Uint64 // compressed
+	bytesOut atomic.Uint64
 }
 
 // coreStats counts what happens seldom.
@@ -46,6 +56,15 @@ func (s *coreStats) tlsHandshake(result string) {
 // handshake counts one handshake by its result.
 func (s *coreStats) handshake(result string) {
 	s.set.GetOrCreateCounter(fmt.Sprintf("throng_handshakes_total{result=%q}", result)).Inc()
+}
+
+// deflate counts one connection that agreed on permessage-deflate.
+func (s *coreStats) deflate(w proto.Window) {
+	name := "standard"
+	if w == proto.SmallWindow {
+		name = "small"
+	}
+	s.set.GetOrCreateCounter(fmt.Sprintf("throng_deflate_agreed_total{window=%q}", name)).Inc()
 }
 
 // closed counts one connection that was open.
@@ -96,6 +115,9 @@ func (s *Server) writeMetrics(w io.Writer) {
 	sum("throng_deliveries_total", func(st *loopStats) *atomic.Uint64 { return &st.deliveries })
 	sum("throng_deliveries_refused_total", func(st *loopStats) *atomic.Uint64 { return &st.refused })
 	sum("throng_pings_total", func(st *loopStats) *atomic.Uint64 { return &st.pings })
+	sum("throng_inflate_messages_total", func(st *loopStats) *atomic.Uint64 { return &st.inflate.messages })
+	sum("throng_inflate_bytes_in_total", func(st *loopStats) *atomic.Uint64 { return &st.inflate.bytesIn })
+	sum("throng_inflate_bytes_out_total", func(st *loopStats) *atomic.Uint64 { return &st.inflate.bytesOut })
 
 	st := &s.core.stats
 	metrics.WriteCounterUint64(w, "throng_accepted_total", st.accepted.Load())

@@ -78,6 +78,7 @@ type Accept struct {
 	Subprotocol string // answered to the client, "" for none; must be one that it offered
 	MaxMessage  int    // bytes of one message; a longer one closes with 1009; 0 is Limits.Message + Limits.Envelope
 	MaxReplies  int    // bytes of replies that may wait; raises Limits.Replies where above it
+	Deflate     bool   // permessage-deflate (RFC 7692) may be agreed on, if the client offers it
 	State       any    // what Conn.State returns
 }
 

@@ -6,6 +6,8 @@ import (
 
 	"github.com/cloudwego/netpoll"
 	"github.com/gobwas/ws"
+
+	"github.com/thronghq/throng/proto"
 )
 
 // readBufferSize is how much one read takes. Each loop has one such buffer.
@@ -65,7 +67,7 @@ func (c *Conn) readFrames(b []byte) {
 	r := c.in
 	if r == nil {
 		r = c.loop.reader
-		r.maxMessage = c.maxMessage
+		r.maxMessage, r.inflater = c.maxMessage, c.inflater()
 	}
 	n, err := r.feed(b, c)
 	switch {
@@ -78,6 +80,18 @@ func (c *Conn) readFrames(b []byte) {
 	}
 	c.uncork()
 	c.keepReader(r)
+}
+
+// inflater returns what reads compressed messages of this connection, nil where
+// it may not send any.
+func (c *Conn) inflater() *inflater {
+	if c.window == proto.Plain {
+		return nil
+	}
+	if c.loop.unpack == nil {
+		c.loop.unpack = newInflater(&c.core.pool, c.core.memory.inflated, &c.loop.stats.inflate)
+	}
+	return c.loop.unpack
 }
 
 // keepReader keeps the reader with the connection while it holds something.

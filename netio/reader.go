@@ -19,11 +19,15 @@ type frameSink interface {
 // is unmasked in place and copied nowhere. Only between two feeds inside a
 // message does it hold a buffer, which grows with what has arrived.
 //
-// The zero value with its first two fields set is a new stream. A reader serves
+// A compressed message is inflated when it is whole, so that no stream has a
+// state of its own for that.
+//
+// The zero value with pool and maxMessage set is a new stream. A reader serves
 // one goroutine at a time.
 type frameReader struct {
 	pool       *buffers
 	maxMessage int
+	inflater   *inflater // nil where permessage-deflate is not agreed on
 
 	// The frame that is being read.
 	head    [maxHeader]byte // a header that has not arrived whole
@@ -34,9 +38,10 @@ type frameReader struct {
 
 	// The message that is being put together: its opcode, 0 for none; its
 	// payload so far, lent by pool; the state of its text.
-	op   ws.OpCode
-	msg  []byte
-	text utf8Check
+	op     ws.OpCode
+	packed bool // it is compressed
+	msg    []byte
+	text   utf8Check
 
 	ctl    [maxControl]byte // a control frame that has not arrived whole
 	ctlLen int
@@ -85,8 +90,12 @@ func (r *frameReader) feed(b []byte, sink frameSink) (n int, err *protocolError)
 // header reads the next header, and the payload too if all of it is there.
 func (r *frameReader) header(b []byte, sink frameSink) (n int, more bool, err *protocolError) {
 	h, size, err := frameHeader{}, 0, (*protocolError)(nil)
+	allowed := byte(0)
+	if r.inflater != nil {
+		allowed = rsv1Bit
+	}
 	if r.headLen == 0 && len(b) >= 2 {
-		h, size, err = parseHeader(b)
+		h, size, err = parseHeader(b, allowed)
 		n = size
 	}
 	if size == 0 && err == nil {
@@ -96,7 +105,7 @@ func (r *frameReader) header(b []byte, sink frameSink) (n int, more bool, err *p
 		if r.headLen < 2 {
 			return len(b), true, nil
 		}
-		if h, size, err = parseHeader(r.head[:r.headLen]); size == 0 && err == nil {
+		if h, size, err = parseHeader(r.head[:r.headLen], allowed); size == 0 && err == nil {
 			return len(b), true, nil
 		}
 		n = size - before
@@ -122,6 +131,10 @@ func (r *frameReader) header(b []byte, sink frameSink) (n int, more bool, err *p
 	if h.op.IsControl() {
 		return n, sink.control(h.op, payload), nil
 	}
+	if h.packed {
+		more, err = r.inflate(h.op, payload, sink)
+		return n, more, err
+	}
 	if h.op == ws.OpText && !utf8.Valid(payload) {
 		return n, false, errText
 	}
@@ -137,10 +150,26 @@ func (r *frameReader) admit(h *frameHeader) *protocolError {
 		return errContinuation
 	case h.op != ws.OpContinuation && r.op != 0:
 		return errInterleaved
-	case h.length > uint64(r.maxMessage-len(r.msg)):
+	}
+	most := r.maxMessage
+	if r.packed || h.packed {
+		most = maxCompressed(most)
+	}
+	if h.length > uint64(most-len(r.msg)) {
 		return errTooBig
 	}
 	return nil
+}
+
+// inflate tells the sink of a compressed message.
+func (r *frameReader) inflate(op ws.OpCode, packed []byte, sink frameSink) (more bool, err *protocolError) {
+	msg, err := r.inflater.inflate(op, packed, r.maxMessage)
+	if err != nil {
+		return false, err
+	}
+	more = sink.message(op, msg)
+	r.inflater.release()
+	return more, nil
 }
 
 // begin takes up a frame whose payload will be read in pieces.
@@ -149,7 +178,7 @@ func (r *frameReader) begin(h *frameHeader) {
 	if h.op.IsControl() {
 		r.ctlLen = 0
 	} else if h.op != ws.OpContinuation {
-		r.op, r.text = h.op, utf8Check{}
+		r.op, r.packed, r.text = h.op, h.packed, utf8Check{}
 	}
 }
 
@@ -168,7 +197,8 @@ func (r *frameReader) payload(b []byte, sink frameSink) (n int, more bool, err *
 		r.inFrame = false
 		return n, sink.control(r.frame.op, r.ctl[:r.ctlLen]), nil
 	}
-	if r.op == ws.OpText && !r.text.write(b) {
+	plainText := r.op == ws.OpText && !r.packed
+	if plainText && !r.text.write(b) {
 		return n, false, errText
 	}
 	r.msg = r.pool.append(r.msg, b)
@@ -179,12 +209,16 @@ func (r *frameReader) payload(b []byte, sink frameSink) (n int, more bool, err *
 	if !r.frame.fin {
 		return n, true, nil
 	}
-	if r.op == ws.OpText && !r.text.complete() {
+	if plainText && !r.text.complete() {
 		return n, false, errText
 	}
-	op, msg := r.op, r.msg
-	r.op, r.msg = 0, nil
-	more = sink.message(op, msg)
+	op, packed, msg := r.op, r.packed, r.msg
+	r.op, r.packed, r.msg = 0, false, nil
+	if packed {
+		more, err = r.inflate(op, msg, sink)
+	} else {
+		more = sink.message(op, msg)
+	}
 	r.pool.put(msg)
-	return n, more, nil
+	return n, more, err
 }

@@ -77,6 +77,7 @@ func newServer(o *Options) *Server {
 		co.handshakes = newHandshakes(o.TLS)
 	}
 	co.stats.set.GetOrCreateCounter(`throng_tls_handshakes_total{result="done"}`)
+	co.stats.set.GetOrCreateCounter(`throng_deflate_agreed_total{window="standard"}`)
 	s := &Server{
 		core:      co,
 		stopSweep: make(chan struct{}),

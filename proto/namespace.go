@@ -56,6 +56,7 @@ type Namespace struct {
 	JoinLeave   bool // member_joined and member_left are sent
 	Hosts       bool // a room's creator is its host
 	Succession  Succession
+	Compress    bool     // frames are compressed for clients that agreed on it
 	Allow       []string // the rights, by name, of users whose tokens do not say what they may do
 }
 

@@ -179,7 +179,7 @@ func (c *cursor) step(head uint64) (more, delivered bool) {
 	if !c.ms.member.Deliver(nil) {
 		return true, false // another room's cursor has filled the outbox: read nothing in vain
 	}
-	k := chunk{cursor: c, codec: c.ms.member.Codec(), user: c.ms.member.UserID(), at: c.startAt}
+	k := chunk{cursor: c, form: c.room.form(c.ms.member), user: c.ms.member.UserID(), at: c.startAt}
 	c.mu.Lock()
 	k.acks = c.acks
 	c.mu.Unlock()
@@ -203,11 +203,12 @@ func (c *cursor) step(head uint64) (more, delivered bool) {
 // chunk collects the frames of one delivery.
 type chunk struct {
 	cursor   *cursor
-	codec    proto.Codec
+	form     proto.Form
 	user     string
 	acks     []waitingAck
 	acked    int // of acks, how many are in frames
 	frames   []byte
+	saved    int // bytes that the frames would have more if none were compressed
 	messages int
 	at       startAt // where the stream stands after the frames
 	full     bool
@@ -224,12 +225,12 @@ func (k *chunk) add(m *proto.Message) bool {
 	own := m.From == k.user
 	acked := false
 	if k.acked < len(k.acks) && k.acks[k.acked].offset == m.Offset {
-		k.frames = proto.AppendEventFrame(k.frames, k.codec, k.acks[k.acked].event())
+		k.frames = proto.AppendEventFrame(k.frames, k.form.Codec, k.acks[k.acked].event())
 		k.acked++
 		acked = true
 	}
 	if !acked || k.cursor.echo {
-		k.frames = proto.AppendMessageFrame(k.frames, k.codec, m, own)
+		k.message(m, own)
 	}
 	k.messages++
 	k.first, k.last = cmp.Or(k.first, m.Offset), m.Offset
@@ -240,8 +241,17 @@ func (k *chunk) add(m *proto.Message) bool {
 		k.deleted = append(k.deleted, m.Offset)
 	}
 	k.at.next, k.at.hint, k.at.loose = m.Offset+1, m.Time, false
-	k.full = len(k.frames) >= cursorBytes
+	k.full = len(k.frames)+k.saved >= cursorBytes
 	return !k.full
+}
+
+// message appends a message's frame.
+func (k *chunk) message(m *proto.Message, own bool) {
+	start := len(k.frames)
+	k.frames = proto.AppendMessageFrame(k.frames, k.form.Codec, m, own)
+	plain := len(k.frames)
+	k.frames = k.cursor.room.hub.compression.Frame(k.frames, start, k.form.Window)
+	k.saved += plain - len(k.frames)
 }
 
 // skipTo moves on to an offset: what lies before it is gone, but for the acks of
@@ -254,7 +264,7 @@ func (k *chunk) skipTo(offset uint64) {
 		} else {
 			k.gapTo(ack.offset)
 		}
-		k.frames = proto.AppendEventFrame(k.frames, k.codec, ack.event())
+		k.frames = proto.AppendEventFrame(k.frames, k.form.Codec, ack.event())
 		k.acked++
 		k.at.next, k.at.hint = max(k.at.next, ack.offset+1), 0
 	}
@@ -270,7 +280,7 @@ func (k *chunk) gapTo(offset uint64) {
 	r := k.cursor.room
 	if !k.at.loose && !k.at.latest {
 		r.hub.meters.gaps.Inc()
-		k.frames = proto.AppendEventFrame(k.frames, k.codec, &proto.Event{
+		k.frames = proto.AppendEventFrame(k.frames, k.form.Codec, &proto.Event{
 			Type: proto.EvGap, Room: r.name, Epoch: r.epoch, After: k.at.next - 1, NextSeen: offset,
 		})
 	}

@@ -143,7 +143,7 @@ func (r *Room) deliverDirect(b *batch) {
 		if slices.ContainsFunc(b.authors, func(a author) bool { return a.member == m }) {
 			continue
 		}
-		r.deliverOrLag(b, m, b.encoding(m.Codec()).frames)
+		r.deliverOrLag(b, m, b.encoding(r.form(m)).frames)
 	}
 }
 

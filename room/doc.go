@@ -10,8 +10,8 @@
 // of their own, and a join falls between two messages, never into one: joined
 // says the offset of the message before it, and the one after it is live.
 //
-// Consecutive messages in the queue are encoded into one buffer per codec and
-// go to each member in one write. While a batch is being written, what arrives
+// Consecutive messages in the queue are encoded into one buffer per form (codec,
+// and whether it is compressed) and go to each member in one write. While a batch is being written, what arrives
 // waits and forms the next: latency when idle, throughput under load. A large
 // room's members are split among the workers that are free.
 //

@@ -32,14 +32,6 @@ type batch struct {
 	listeners []Member // of an inbox, see Room.listeners
 }
 
-// encoding is the batch in one codec: the frames one behind the other, and
-// where each ends.
-type encoding struct {
-	codec  proto.Codec
-	frames []byte
-	ends   []int
-}
-
 // author is a connection that has messages in the batch, and what it gets in
 // place of the plain frames.
 type author struct {
@@ -171,46 +163,11 @@ func (b *batch) reset() {
 	*b = batch{pubs: b.pubs[:0], authors: b.authors[:0], encodings: b.encodings[:0]} // listeners are rare
 }
 
-// encode makes the frames once for each codec that somebody in the room uses.
-// The buffers are new: members' outboxes share them from here on.
-func (r *Room) encode(b *batch) {
-	size := 0
-	for _, o := range b.pubs {
-		size += len(o.Content) + frameOverhead
-	}
-	for _, c := range r.codecs {
-		b.encodeFor(c.codec, size)
-	}
-	for _, m := range b.listeners {
-		if c := m.Codec(); b.encoding(c) == nil {
-			b.encodeFor(c, size)
-		}
-	}
-}
-
-func (b *batch) encodeFor(c proto.Codec, size int) {
-	e := encoding{codec: c, frames: make([]byte, 0, size), ends: make([]int, 0, len(b.pubs))}
-	for _, o := range b.pubs {
-		e.frames = proto.AppendMessageFrame(e.frames, c, &o.Message, false)
-		e.ends = append(e.ends, len(e.frames))
-	}
-	b.encodings = append(b.encodings, e)
-}
-
-func (b *batch) encoding(c proto.Codec) *encoding {
-	for i := range b.encodings {
-		if b.encodings[i].codec == c {
-			return &b.encodings[i]
-		}
-	}
-	return nil
-}
-
 // answer gives an author its acks, and in their places in the stream what the
 // others wrote.
 func (r *Room) answer(b *batch, a author) {
 	a.hears = a.hears || slices.Contains(b.listeners, a.member)
-	frames := b.compose(a)
+	frames := r.compose(b, a)
 	if len(frames) == 0 || a.member.Deliver(frames) {
 		return
 	}
@@ -232,20 +189,20 @@ func (r *Room) answer(b *batch, a author) {
 }
 
 // compose builds what one author gets for the batch.
-func (b *batch) compose(a author) []byte {
-	codec := a.member.Codec()
-	enc := b.encoding(codec)
+func (r *Room) compose(b *batch, a author) []byte {
+	form := r.form(a.member)
+	enc := b.encoding(form)
 	var frames []byte
 	start := 0
 	for i, o := range b.pubs {
 		own := o.member == a.member
 		if own && !o.acked {
-			frames = proto.AppendEventFrame(frames, codec, o.ack())
+			frames = proto.AppendEventFrame(frames, form.Codec, o.ack())
 		}
 		switch {
 		case !a.hears:
 		case own && a.ms != nil && a.ms.echo:
-			frames = proto.AppendMessageFrame(frames, codec, &o.Message, true)
+			frames = r.appendMessage(frames, form, &o.Message, true)
 		case !own:
 			frames = append(frames, enc.frames[start:enc.ends[i]]...)
 		}
@@ -308,8 +265,8 @@ func (r *Room) deliverTo(b *batch, members []*Membership) {
 		if ms.author {
 			continue
 		}
-		if codec := ms.member.Codec(); enc == nil || enc.codec != codec {
-			enc = b.encoding(codec)
+		if form := r.form(ms.member); enc == nil || enc.form != form {
+			enc = b.encoding(form)
 		}
 		switch {
 		case ms.member.Deliver(enc.frames):

@@ -16,11 +16,12 @@ import (
 type counter struct {
 	delivered atomic.Int64
 	codec     proto.Codec
+	window    proto.Window
 	name      string
 }
 
 func (c *counter) UserID() string        { return c.name }
-func (c *counter) Codec() proto.Codec    { return c.codec }
+func (c *counter) Form() proto.Form      { return proto.Form{Codec: c.codec, Window: c.window} }
 func (c *counter) Send(*proto.Event)     {}
 func (c *counter) Deliver(b []byte) bool { c.delivered.Add(int64(len(b))); return true }
 func (c *counter) Close(*proto.Error)    {}
@@ -61,7 +62,7 @@ func TestDeliveryAllocatesNothingPerMember(t *testing.T) {
 			ms := NewMembership(c, "r")
 			ms.room, ms.slot, ms.state = r, i, stateLive
 			r.members = append(r.members, ms)
-			r.countCodec(testCodec, 1)
+			r.countForm(proto.Form{Codec: testCodec}, 1)
 		}
 		r.ring.limit = 0
 		author := &counter{codec: testCodec}
@@ -87,7 +88,7 @@ func BenchmarkFanOut(b *testing.B) {
 		ms := NewMembership(&counter{codec: testCodec}, "r")
 		ms.room, ms.slot, ms.state = r, i, stateLive
 		r.members = append(r.members, ms)
-		r.countCodec(testCodec, 1)
+		r.countForm(proto.Form{Codec: testCodec}, 1)
 	}
 	content := []byte(`"` + fmt.Sprintf("%0126d", 0) + `"`)
 	author := &counter{codec: testCodec}

@@ -345,10 +345,11 @@ func (l *memory) trim(room string, offset uint64) {
 
 // client is a Member with an outbox that empties only when the test reads it.
 type client struct {
-	user  string
-	codec proto.Codec
-	hub   *Hub
-	bound int
+	user   string
+	codec  proto.Codec
+	window proto.Window
+	hub    *Hub
+	bound  int
 
 	mu      sync.Mutex
 	out     []byte
@@ -359,7 +360,7 @@ type client struct {
 }
 
 func (c *client) UserID() string      { return c.user }
-func (c *client) Codec() proto.Codec  { return c.codec }
+func (c *client) Form() proto.Form    { return proto.Form{Codec: c.codec, Window: c.window} }
 func (c *client) Send(e *proto.Event) { c.Reply(proto.AppendEventFrame(nil, c.codec, e)) }
 
 func (c *client) Reply(frame []byte) {

@@ -40,26 +40,32 @@ type Options struct {
 	Limits     proto.Limits
 	Log        Log // of the namespaces whose durability is async or sync
 	Logger     *slog.Logger
-	Metrics    *metrics.Set     // nil registers nowhere
-	Workers    int              // that fan out; 0 means one per processor
-	RingBytes  int64            // bounds the recent messages that all rooms keep in memory; 0 means 256 MiB
-	Replays    Account          // counts what is kept of what was replayed; nil for none
-	Observer   Observer         // nil for none
-	Now        func() time.Time // nil means time.Now
+	Metrics    *metrics.Set // nil registers nowhere
+	Workers    int          // that fan out; 0 means one per processor
+	RingBytes  int64        // bounds the recent messages that all rooms keep in memory; 0 means 256 MiB
+	Replays    Account      // counts what is kept of what was replayed; nil for none
+
+	// Compression compresses frames in the namespaces that say so; nil
+	// compresses none.
+	Compression *proto.Compression
+
+	Observer Observer         // nil for none
+	Now      func() time.Time // nil means time.Now
 }
 
 // Hub holds all rooms. Its methods are safe for concurrent use and do not
 // block, Close aside; their answers go to the Member.
 type Hub struct {
-	namespaces map[string]*proto.Namespace
-	limits     proto.Limits
-	log        Log
-	memory     Log
-	logger     *slog.Logger
-	observer   Observer // nil for none
-	now        func() time.Time
-	seed       maphash.Seed
-	meters     *meters
+	namespaces  map[string]*proto.Namespace
+	limits      proto.Limits
+	compression *proto.Compression
+	log         Log
+	memory      Log
+	logger      *slog.Logger
+	observer    Observer // nil for none
+	now         func() time.Time
+	seed        maphash.Seed
+	meters      *meters
 
 	rings    ringBudget
 	replays  replays
@@ -100,18 +106,19 @@ func NewHub(o Options) *Hub {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	h := &Hub{
-		namespaces: make(map[string]*proto.Namespace),
-		limits:     o.Limits,
-		log:        o.Log,
-		memory:     MemoryLog{Now: o.Now},
-		logger:     o.Logger,
-		observer:   o.Observer,
-		now:        o.Now,
-		seed:       maphash.MakeSeed(),
-		workers:    newPool(o.Workers),
-		readers:    newPool(readers),
-		fans:       o.Workers,
-		stopSweep:  cancel,
+		namespaces:  make(map[string]*proto.Namespace),
+		limits:      o.Limits,
+		compression: o.Compression,
+		log:         o.Log,
+		memory:      MemoryLog{Now: o.Now},
+		logger:      o.Logger,
+		observer:    o.Observer,
+		now:         o.Now,
+		seed:        maphash.MakeSeed(),
+		workers:     newPool(o.Workers),
+		readers:     newPool(readers),
+		fans:        o.Workers,
+		stopSweep:   cancel,
 	}
 	for i := range o.Namespaces {
 		h.namespaces[o.Namespaces[i].Name] = &o.Namespaces[i]

@@ -1,7 +1,6 @@
 package room
 
 import (
-	"slices"
 	"sync/atomic"
 
 	"github.com/thronghq/throng/proto"
@@ -104,7 +103,7 @@ func (r *Room) admit(ms *Membership, mayCreate bool) *proto.Error {
 	}
 	ms.room, ms.slot = r, len(r.members)
 	r.members = append(r.members, ms)
-	r.countCodec(ms.member.Codec(), 1)
+	r.countForm(r.form(ms.member), 1)
 	r.arrive(ms)
 	r.hub.meters.members.Inc()
 	return nil
@@ -210,7 +209,7 @@ func (r *Room) remove(ms *Membership, atOnce bool) {
 	r.members[ms.slot], moved.slot = moved, ms.slot
 	r.members[last] = nil
 	r.members = r.members[:last]
-	r.countCodec(ms.member.Codec(), -1)
+	r.countForm(r.form(ms.member), -1)
 	r.hub.meters.members.Dec()
 	ms.room, ms.state = nil, stateOut
 	r.touch()
@@ -232,17 +231,6 @@ func (h *Hub) Expel(ms *Membership, ns *proto.Namespace, code *proto.Code) {
 			r.expel(ms, code)
 		}
 	})
-}
-
-func (r *Room) countCodec(c proto.Codec, by int) {
-	i := slices.IndexFunc(r.codecs, func(n codecCount) bool { return n.codec == c })
-	if i < 0 {
-		r.codecs = append(r.codecs, codecCount{codec: c})
-		i = len(r.codecs) - 1
-	}
-	if r.codecs[i].members += by; r.codecs[i].members == 0 {
-		r.codecs = slices.Delete(r.codecs, i, i+1)
-	}
 }
 
 // sendError answers a command with an error.

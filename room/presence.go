@@ -144,8 +144,8 @@ func (r *Room) tell(ev *proto.Event, kind notice, except *Membership) {
 		return
 	}
 	b := batch{notice: kind}
-	for _, c := range r.codecs {
-		b.encodeEvent(c.codec, ev)
+	for _, n := range r.forms {
+		r.encodeEvent(&b, n.form, ev)
 	}
 	if except != nil {
 		except.author = true
@@ -160,7 +160,7 @@ func (r *Room) countEvent() *proto.Event {
 
 // news appends the frames of what a member has missed, as things stand now.
 func (r *Room) news(dst []byte, ms *Membership) []byte {
-	codec := ms.member.Codec()
+	codec := ms.member.Form().Codec
 	if ms.missed&noticeMembers != 0 {
 		dst = proto.AppendEventFrame(dst, codec, r.countEvent())
 	}

@@ -41,9 +41,9 @@ type replays struct {
 
 // replayKey says where a chunk begins.
 type replayKey struct {
-	room  *Room
-	codec proto.Codec
-	next  uint64
+	room *Room
+	form proto.Form
+	next uint64
 }
 
 // sharedChunk is what a chunk delivers. It does not change.
@@ -71,7 +71,7 @@ func (p *replays) find(key replayKey, head uint64) (found *sharedChunk, meets ui
 	}
 	for _, s := range p.order {
 		k := s.key
-		if k.room == key.room && k.codec == key.codec && s.full && k.next > key.next && (meets == 0 || k.next < meets) && p.chunks[k] == s {
+		if k.room == key.room && k.form == key.form && s.full && k.next > key.next && (meets == 0 || k.next < meets) && p.chunks[k] == s {
 			meets = k.next
 		}
 	}
@@ -150,7 +150,7 @@ func (p *replays) rewritten(r *Room) {
 // another cursor has made, or one that is read.
 func (c *cursor) fill(k *chunk, head uint64) {
 	r := c.room
-	key := replayKey{r, k.codec, c.next}
+	key := replayKey{r, k.form, c.next}
 	plain := c.from == 0 && !c.latest && len(k.acks) == 0
 	end := head
 	if plain {

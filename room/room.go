@@ -42,7 +42,7 @@ type Room struct {
 	// Owned by the worker that has the room.
 	members   []*Membership
 	presence  presence
-	codecs    []codecCount
+	forms     []formCount
 	directs   []*outgoing          // of an inbox, on their way to others'
 	ended     bool                 // deleted: it leaves memory as soon as it can
 	farewells []func(*proto.Error) // called when it has
@@ -58,9 +58,9 @@ type op struct {
 	do  func(r *Room, err *proto.Error)
 }
 
-// codecCount counts the members that use one codec.
-type codecCount struct {
-	codec   proto.Codec
+// formCount counts the members whose frames look alike.
+type formCount struct {
+	form    proto.Form
 	members int
 }
 

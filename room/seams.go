@@ -64,8 +64,9 @@ type Member interface {
 	// UserID names the user.
 	UserID() string
 
-	// Codec is the connection's codec; it never changes.
-	Codec() proto.Codec
+	// Form is what the connection's frames look like; it never changes. A
+	// member that takes compressed frames takes plain ones, too.
+	Form() proto.Form
 
 	// Send encodes an event and queues it. It is never dropped.
 	Send(ev *proto.Event)

@@ -183,24 +183,19 @@ func (r *Room) deleted(m *proto.Message, by string) {
 	r.keys.anyContent(m)
 	ev := &proto.Event{Type: proto.EvDeleted, Room: r.name, MsgID: m.ID, Offset: m.Offset, UserID: by}
 	b := batch{notice: noticeDeleted, deleted: ev}
-	for _, c := range r.codecs {
-		b.encodeEvent(c.codec, ev)
+	for _, n := range r.forms {
+		r.encodeEvent(&b, n.form, ev)
 	}
 	r.deliver(&b)
 	for _, listener := range r.listeners(nil) {
-		codec := listener.Codec()
-		if b.encoding(codec) == nil {
-			b.encodeEvent(codec, ev)
+		form := r.form(listener)
+		if b.encoding(form) == nil {
+			r.encodeEvent(&b, form, ev)
 		}
-		if !listener.Deliver(b.encoding(codec).frames) {
+		if !listener.Deliver(b.encoding(form).frames) {
 			r.lag(listener, m.Offset)
 		}
 	}
-}
-
-// encodeEvent adds the frame of an event in one codec.
-func (b *batch) encodeEvent(c proto.Codec, ev *proto.Event) {
-	b.encodings = append(b.encodings, encoding{codec: c, frames: proto.AppendEventFrame(nil, c, ev)})
 }
 
 // miss notes what a member that is behind has not been told.
@@ -233,7 +228,7 @@ func (c *cursor) retractionsLocked(dst []byte, k *chunk) []byte {
 	for _, ev := range c.retracted {
 		here := k.first <= ev.Offset && ev.Offset <= k.last && !slices.Contains(k.deleted, ev.Offset)
 		if ev.Offset < c.passed || here {
-			dst = proto.AppendEventFrame(dst, c.ms.member.Codec(), ev)
+			dst = proto.AppendEventFrame(dst, c.ms.member.Form().Codec, ev)
 		}
 	}
 	return dst

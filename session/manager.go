@@ -45,12 +45,13 @@ type Options struct {
 // Manager makes sessions. It is safe for concurrent use.
 type Manager struct {
 	Options
-	meters    meters
-	index     *index
-	held      held
-	limiter   *limiter               // nil where nothing is bounded
-	ending    map[*proto.Code]uint32 // for each reason of an end, a number above 0
-	jsonCodec uint8                  // index in Codecs
+	meters   meters
+	index    *index
+	held     held
+	limiter  *limiter               // nil where nothing is bounded
+	ending   map[*proto.Code]uint32 // for each reason of an end, a number above 0
+	forms    []proto.Form           // what connections' frames look like, for each codec those of windows
+	jsonForm uint8                  // index in forms of event streams' form
 }
 
 type meters struct {
@@ -67,7 +68,12 @@ func NewManager(o Options) *Manager {
 	if o.Metrics == nil {
 		o.Metrics = metrics.NewSet()
 	}
-	m := &Manager{Options: o, index: newIndex(), ending: make(map[*proto.Code]uint32), jsonCodec: jsonCodec(o.Codecs)}
+	m := &Manager{Options: o, index: newIndex(), ending: make(map[*proto.Code]uint32), jsonForm: plainForm(jsonCodec(o.Codecs))}
+	for _, c := range o.Codecs {
+		for _, w := range windows {
+			m.forms = append(m.forms, proto.Form{Codec: c, Window: w})
+		}
+	}
 	m.held.register(o.Metrics)
 	m.limiter = newLimiter(o.Rates, o.Now, o.Metrics)
 	m.meters.sessions = o.Metrics.NewCounter("throng_sessions")
@@ -82,6 +88,13 @@ func NewManager(o Options) *Manager {
 	}
 	return m
 }
+
+// windows are those that a connection's frames may be compressed with; the first
+// is none.
+var windows = [...]proto.Window{proto.Plain, proto.SmallWindow, proto.StandardWindow}
+
+// plainForm returns the index in Manager.forms of the plain form of a codec.
+func plainForm(codec int) uint8 { return uint8(codec * len(windows)) }
 
 // Handshake is what an upgrade request says of the client. The strings may be
 // borrowed.
@@ -164,7 +177,7 @@ func (m *Manager) choose(offered []string, s *Session) (answer, bearer string, _
 			continue
 		}
 		if i := slices.IndexFunc(m.Codecs, func(c proto.Codec) bool { return c.Subprotocol() == p }); i >= 0 {
-			s.codec, chosen = uint8(i), true
+			s.form, chosen = plainForm(i), true
 			answer = m.Codecs[i].Subprotocol()
 		}
 	}

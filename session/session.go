@@ -66,8 +66,8 @@ type Session struct {
 	warned    bool    // the client has been told that its token runs out
 
 	// Small ones, here because there is place: static after Open …
-	codec uint8 // index in Options.Codecs
-	via   Via
+	form uint8 // index in Manager.forms
+	via  Via
 	// … and owned by the poller.
 	invalid uint8 // invalid frames in a row
 }
@@ -91,6 +91,12 @@ type device struct{ kind, os string }
 type place struct {
 	ms *room.Membership
 	ns *proto.Namespace
+}
+
+// Agreed tells the window of compressed frames that the handshake has agreed on,
+// before Open; without it they are plain.
+func (s *Session) Agreed(w proto.Window) {
+	s.form += uint8(max(0, slices.Index(windows[:], w))) // it was windows[0]
 }
 
 // Open gives the session its connection, once.
@@ -218,7 +224,10 @@ func (s *Session) UserID() string {
 }
 
 // Codec is the connection's codec.
-func (s *Session) Codec() proto.Codec { return s.manager.Codecs[s.codec] }
+func (s *Session) Codec() proto.Codec { return s.manager.forms[s.form].Codec }
+
+// Form is what the connection's frames look like.
+func (s *Session) Form() proto.Form { return s.manager.forms[s.form] }
 
 // Deliver queues room frames; see Conn.
 func (s *Session) Deliver(frames []byte) bool { return s.conn.Deliver(frames) }
@@ -267,7 +276,9 @@ func (s *Session) Send(ev *proto.Event) {
 		return
 	}
 	buf := frames.Get().(*[]byte)
-	*buf = proto.AppendEventFrame((*buf)[:0], s.Codec(), ev)
+	form := s.Form()
+	*buf = proto.AppendEventFrame((*buf)[:0], form.Codec, ev)
+	*buf = s.manager.Hub.Compress(*buf, ev.Room, form.Window)
 	s.conn.Reply(*buf)
 	const kept = 64 << 10 // bytes; larger buffers are not kept
 	if cap(*buf) <= kept {

@@ -17,7 +17,7 @@ import (
 //
 // The caller has an identity.
 func (m *Manager) OpenStream(c Caller, conn Conn) *Session {
-	s := &Session{manager: m, via: EventStream, codec: m.jsonCodec}
+	s := &Session{manager: m, via: EventStream, form: m.jsonForm}
 	s.setAddress(c.Address)
 	s.identify(c.Identity)
 	s.Open(conn)
@@ -39,9 +39,9 @@ func (s *Session) Subscribe(room string, since proto.Since) *proto.Error {
 }
 
 // jsonCodec finds the codec of event streams, or returns the first.
-func jsonCodec(codecs []proto.Codec) uint8 {
+func jsonCodec(codecs []proto.Codec) int {
 	const text = 1
-	return uint8(max(0, slices.IndexFunc(codecs, func(c proto.Codec) bool { return c.OpCode() == text })))
+	return max(0, slices.IndexFunc(codecs, func(c proto.Codec) bool { return c.OpCode() == text }))
 }
 
 // Payloads visits the payloads of whole WebSocket frames that stand one after

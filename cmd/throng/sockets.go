@@ -24,7 +24,7 @@ const (
 )
 
 func listen(cfg *config.Config, log *slog.Logger, set *metrics.Set, memory netio.Memory, certificates *tls.Config, sessions *session.Manager, web http.Handler) (*netio.Server, error) {
-	h := sockets{sessions: sessions, limits: &cfg.Limits, echo: cfg.Echo.Enabled}
+	h := sockets{sessions: sessions, limits: &cfg.Limits, echo: cfg.Echo.Enabled, compress: cfg.Compresses()}
 	return netio.Listen(netio.Options{
 		Listen: cfg.Listen, Listeners: cfg.Net.Listeners, Pollers: cfg.Net.Pollers, Handler: h, HTTP: web,
 		TrustedProxies: trustedProxies(cfg), ProxyProtocol: cfg.Net.ProxyProtocol,
@@ -54,6 +54,7 @@ type sockets struct {
 	sessions *session.Manager
 	limits   *proto.Limits
 	echo     bool
+	compress bool // there is something to compress for clients that can read it
 }
 
 // echoState is what an echo connection has in place of a session.
@@ -66,7 +67,7 @@ func (h sockets) upgrades(path string) bool {
 // Upgrade implements netio.Handler.
 func (h sockets) Upgrade(r *netio.Request) (netio.Accept, *proto.Error) {
 	if r.Path == echoPath {
-		return netio.Accept{MaxMessage: h.limits.EchoMessage, MaxReplies: 2 * h.limits.EchoMessage, State: echoState{}}, nil
+		return netio.Accept{MaxMessage: h.limits.EchoMessage, MaxReplies: 2 * h.limits.EchoMessage, Deflate: true, State: echoState{}}, nil
 	}
 	s, protocol, err := h.sessions.Accept(session.Handshake{
 		Query: r.Query, Authorization: r.Authorization, Protocols: r.Protocols, Address: r.Address,
@@ -74,12 +75,13 @@ func (h sockets) Upgrade(r *netio.Request) (netio.Accept, *proto.Error) {
 	if err != nil {
 		return netio.Accept{}, err
 	}
-	return netio.Accept{Subprotocol: protocol, MaxMessage: h.limits.Message + h.limits.Envelope, State: s}, nil
+	return netio.Accept{Subprotocol: protocol, MaxMessage: h.limits.Message + h.limits.Envelope, Deflate: h.compress, State: s}, nil
 }
 
 // Open implements netio.Handler.
 func (sockets) Open(c *netio.Conn) {
 	if s, ok := c.State().(*session.Session); ok {
+		s.Agreed(c.Window())
 		s.Open(c)
 	}
 }
@@ -90,7 +92,7 @@ func (sockets) Message(c *netio.Conn, op ws.OpCode, payload []byte) {
 		s.Message(op, payload)
 		return
 	}
-	c.Reply(netio.AppendFrame(make([]byte, 0, len(payload)+ws.MaxHeaderSize), op, payload))
+	c.Reply(c.AppendMessage(make([]byte, 0, len(payload)+ws.MaxHeaderSize), op, payload))
 }
 
 // Drained implements netio.Handler.

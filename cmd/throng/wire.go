@@ -84,6 +84,7 @@ func newNode(cfg *config.Config, log *slog.Logger, stop *stopSignals) (n *node, 
 	n.hub = room.NewHub(room.Options{
 		Namespaces: namespaces(cfg), Limits: cfg.Limits, Log: roomLog{n.store}, Observer: n.hooks.roomObserver(), Logger: log, Metrics: set,
 		Replays: n.memory.Kind("replays"), RingBytes: max(int64(cfg.Memory())/budgetShare, minRings),
+		Compression: proto.NewCompression(cfg.Compress.Minimum, set),
 	})
 	sessions = session.NewManager(session.Options{
 		Hub: n.hub, Gate: n.hooks.sessionGate(), Observer: n.hooks.sessionObserver(),
@@ -198,7 +199,9 @@ func openStore(cfg *config.Config, log *slog.Logger, set *metrics.Set, failed ch
 
 // namespaces are the configured ones and the users' inboxes.
 func namespaces(cfg *config.Config) []proto.Namespace {
-	return append(slices.Clone(cfg.Namespaces), proto.InboxNamespace())
+	inboxes := proto.InboxNamespace()
+	inboxes.Compress = cfg.Compress.Enabled
+	return append(slices.Clone(cfg.Namespaces), inboxes)
 }
 
 // roomLog is the store as the rooms see it.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/thronghq/throng/proto"
@@ -18,16 +19,17 @@ type Config struct {
 	DrainTimeout time.Duration
 	MemoryBudget int // bytes; 0 derives it from the machine, see Memory
 
-	API     API
-	Auth    Auth
-	Echo    Echo
-	Hook    Hook
-	Log     Log
-	Net     Net
-	Rate    Rates
-	Storage Storage
-	TLS     TLS
-	Limits  proto.Limits
+	API      API
+	Auth     Auth
+	Compress Compress
+	Echo     Echo
+	Hook     Hook
+	Log      Log
+	Net      Net
+	Rate     Rates
+	Storage  Storage
+	TLS      TLS
+	Limits   proto.Limits
 
 	// Namespaces are the configured ones, sorted by name; the default one
 	// is always among them.
@@ -133,6 +135,19 @@ func (s *Secret) Bytes() []byte {
 	return nil
 }
 
+// Compress is what is compressed for clients that agree on permessage-deflate
+// (RFC 7692), in the namespaces whose Compress says so.
+type Compress struct {
+	Enabled bool // in namespaces that do not say, and in the users' inboxes
+	Minimum int  // bytes of a frame's payload that is compressed
+}
+
+// Compresses reports whether anything may be compressed, so that agreeing on it is
+// of use.
+func (c *Config) Compresses() bool {
+	return c.Compress.Enabled || slices.ContainsFunc(c.Namespaces, func(n proto.Namespace) bool { return n.Compress })
+}
+
 // Echo is the raw echo at /echo.
 type Echo struct {
 	Enabled bool
@@ -217,9 +232,10 @@ func Default() *Config {
 			Argon2Memory: 64 << 20,
 			Argon2Time:   3,
 		},
-		Hook: Hook{Timeout: 2 * time.Second, OnFailure: HookRefuse},
-		Log:  Log{Level: slog.LevelInfo, Format: FormatAuto},
-		Net:  Net{SendBuffer: 16 << 10},
+		Compress: Compress{Minimum: 256},
+		Hook:     Hook{Timeout: 2 * time.Second, OnFailure: HookRefuse},
+		Log:      Log{Level: slog.LevelInfo, Format: FormatAuto},
+		Net:      Net{SendBuffer: 16 << 10},
 		Rate: Rates{
 			User:    RateSet{Logins: proto.Rate{PerSecond: 0.1, Burst: 10}},
 			Address: RateSet{Logins: proto.Rate{PerSecond: 1, Burst: 30}},
@@ -240,6 +256,17 @@ func (c *Config) File() string { return c.file }
 
 // given reports whether the key was set anywhere.
 func (c *Config) given(key string) bool { return c.from[key] != "" }
+
+// applyCompress decides for the namespaces that do not say themselves whether they
+// compress.
+func (c *Config) applyCompress() {
+	for i := range c.Namespaces {
+		n := &c.Namespaces[i]
+		if !c.given(namespaceTable + "." + n.Name + "." + compressKey) {
+			n.Compress = c.Compress.Enabled
+		}
+	}
+}
 
 // applyDev sets what --dev changes unless it is given.
 func (c *Config) applyDev() {

@@ -70,6 +70,8 @@ func keys(c *Config) []key {
 		{name: "auth.argon2_memory", value: sizeValue{&c.Auth.Argon2Memory, 8 * mib, 4 * gib}, help: "memory that hashing a password takes (argon2id)"},
 		{name: "auth.argon2_time", value: intValue{&c.Auth.Argon2Time, 1, 100}, help: "passes over that memory"},
 		{name: "auth.argon2_hashes", value: intValue{&c.Auth.Argon2Hashes, 0, 64}, help: "passwords that are hashed at once; 0 takes one for every two cores"},
+		{name: "compress.enabled", value: boolValue{&c.Compress.Enabled}, help: "compresses what rooms send to clients that agree on permessage-deflate (RFC 7692), in all namespaces that do not say otherwise and in the users' inboxes. Content that an attacker can have a part in, and secrets, should not go into one message"},
+		{name: "compress.minimum", value: sizeValue{&c.Compress.Minimum, 64, mib}, help: "the least payload of a frame that is compressed; smaller ones gain little"},
 		{name: "echo.enabled", value: boolValue{&c.Echo.Enabled}, help: "serves /echo, which sends each WebSocket message back; for load and conformance tests"},
 		{name: "hook.url", value: stringValue{at: &c.Hook.URL}, help: "is asked before a connection, join or message is let in; what it refuses does not happen"},
 		{name: "hook.secret", value: stringValue{at: &c.Hook.Secret.Text}, secret: true, help: "the key that requests to it are signed with (Standard Webhooks), 24 bytes or more, perhaps in base64 after whsec_"},
@@ -154,6 +156,10 @@ func limitKeys(l *proto.Limits) []key {
 	}
 }
 
+// compressKey is the name of the one setting of a namespace whose default is a key
+// of the configuration.
+const compressKey = "compress"
+
 // namespaceKeys is the table of a namespace's settings, by their names within
 // [namespace.NAME].
 func namespaceKeys(n *proto.Namespace) []key {
@@ -165,6 +171,7 @@ func namespaceKeys(n *proto.Namespace) []key {
 		{name: "presence", value: boolValue{&n.Presence}, help: "the room's members can be listed and counted"},
 		{name: "join_leave", value: boolValue{&n.JoinLeave}, help: "members are told who joins and leaves"},
 		{name: "hosts", value: boolValue{&n.Hosts}, help: "the user who creates a room is its host; true in default"},
+		{name: compressKey, value: boolValue{&n.Compress}, help: "its rooms' frames are compressed for clients that agree on permessage-deflate; what compress.enabled is, unless it stands here"},
 		{name: "succession", value: textValue{&n.Succession, []string{"none", "oldest"}}, help: "who becomes host when the host leaves: none lets it stay the host, oldest makes it the member who has been in the room for longest"},
 		{name: "allow", value: listValue{&n.Allow, "some of " + strings.Join(rightNames, ", "), oneOf(rightNames)}, help: "what users may do whose tokens do not say it themselves"},
 	}

@@ -81,6 +81,7 @@ func (f *Flags) Load(environ []string) (*Config, error) {
 	l.readFlags(f.values)
 	l.readSecrets()
 	c.applyDev()
+	c.applyCompress()
 	l.problems = append(l.problems, c.Validate()...)
 	if len(l.problems) > 0 {
 		return nil, l.problems

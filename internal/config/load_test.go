@@ -3,6 +3,7 @@ package config_test
 import (
 	"errors"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -175,6 +176,52 @@ durability = "sync"
 	}
 	if !reflect.DeepEqual(c.Namespaces, want) {
 		t.Errorf("got  %+v\nwant %+v", c.Namespaces, want)
+	}
+}
+
+// A namespace compresses where it says so, and else where compress.enabled does,
+// wherever that stands.
+func TestCompress(t *testing.T) {
+	const file = "[namespace.on]\ncompress = true\n[namespace.off]\ncompress = false\n[namespace.silent]\n"
+	for _, test := range []struct {
+		name          string
+		file          string
+		environ, args []string
+		want          map[string]bool
+		compresses    bool
+	}{
+		{"nowhere", "", nil, nil, map[string]bool{"default": false}, false},
+		{"in one namespace", file, nil, nil, map[string]bool{"default": false, "off": false, "on": true, "silent": false}, true},
+		{"everywhere, by the file", "[compress]\nenabled = true\n" + file, nil, nil, map[string]bool{"default": true, "off": false, "on": true, "silent": true}, true},
+		{"everywhere, by the environment", file, []string{"THRONG_COMPRESS_ENABLED=true"}, nil, map[string]bool{"default": true, "off": false, "on": true, "silent": true}, true},
+		{"everywhere, by a flag", "", nil, []string{"--compress-enabled"}, map[string]bool{"default": true}, true},
+		{"in the inboxes alone", "[compress]\nenabled = true\n[namespace.default]\ncompress = false\n", nil, nil, map[string]bool{"default": false}, true},
+		{"off in the end", "[compress]\nenabled = true\n", []string{"THRONG_COMPRESS_ENABLED=false"}, nil, map[string]bool{"default": false}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := mustLoad(t, test.file, test.environ, test.args)
+			got := map[string]bool{}
+			for _, n := range c.Namespaces {
+				got[n.Name] = n.Compress
+			}
+			if !maps.Equal(got, test.want) || c.Compresses() != test.compresses {
+				t.Errorf("got %v and %v, want %v and %v", got, c.Compresses(), test.want, test.compresses)
+			}
+			again := mustLoad(t, string(c.AppendTOML(nil)), nil, nil)
+			if !reflect.DeepEqual(again.Namespaces, c.Namespaces) || again.Compress != c.Compress {
+				t.Errorf("what is printed reads back as %+v", again.Namespaces)
+			}
+		})
+	}
+	if c := mustLoad(t, "[compress]\nminimum = '1KiB'\n", nil, nil); c.Compress.Minimum != 1024 {
+		t.Errorf("the minimum is %d", c.Compress.Minimum)
+	}
+	for _, wrong := range []string{"[compress]\nminimum = 63\n", "[compress]\nenabled = 'yes'\n", "[namespace.chat]\ncompress = 9\n"} {
+		_, err := load(t, wrong, nil, nil)
+		var problems config.Problems
+		if !errors.As(err, &problems) || len(problems) != 1 || !strings.Contains(problems[0].Key, "compress") {
+			t.Errorf("%q: %v, want one problem with its key", wrong, err)
+		}
 	}
 }
 

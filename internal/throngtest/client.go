@@ -21,6 +21,7 @@ type DialOptions struct {
 	Header       http.Header
 	Subprotocols []string
 	TLS          *tls.Config // for wss; nil trusts what the system does
+	Compression  websocket.CompressionMode
 }
 
 // Client is a WebSocket client of the JSON protocol. Its methods are for one
@@ -54,7 +55,7 @@ func TryDial(t testing.TB, url string, opts DialOptions) (*Client, *http.Respons
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	dial := &websocket.DialOptions{HTTPHeader: opts.Header, Subprotocols: opts.Subprotocols}
+	dial := &websocket.DialOptions{HTTPHeader: opts.Header, Subprotocols: opts.Subprotocols, CompressionMode: opts.Compression}
 	if opts.TLS != nil {
 		dial.HTTPClient = HTTPClient(t, opts.TLS)
 	}

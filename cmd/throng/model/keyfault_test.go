@@ -26,7 +26,7 @@ func newAuthor() *author {
 func (a *author) UserID() string { return "ann" }
 
 // Codec implements room.Member.
-func (a *author) Codec() proto.Codec { return a.codec }
+func (a *author) Form() proto.Form { return proto.Form{Codec: a.codec} }
 
 // Send implements room.Member.
 func (a *author) Send(ev *proto.Event) { a.answers <- *ev }

@@ -1,0 +1,137 @@
+package room
+
+import (
+	"bytes"
+	"slices"
+	"sync"
+
+	"github.com/thronghq/throng/proto"
+)
+
+// encoding is a batch in one form: the frames one behind the other, and where
+// each ends.
+type encoding struct {
+	form   proto.Form
+	frames []byte
+	ends   []int
+}
+
+// form is what the room's frames look like for a member.
+func (r *Room) form(m Member) proto.Form {
+	f := m.Form()
+	if !r.ns.Compress {
+		f.Window = proto.Plain
+	}
+	return f
+}
+
+// Compress compresses, in its place, a frame of one member about the room of that
+// name, where the room's namespace says so; "" stands for no room.
+func (h *Hub) Compress(frame []byte, room string, w proto.Window) []byte {
+	if w == proto.Plain || room == "" {
+		return frame
+	}
+	if ns := h.namespaces[proto.NamespaceOf(room)]; ns == nil || !ns.Compress {
+		return frame
+	}
+	return h.compression.Frame(frame, 0, w)
+}
+
+// countForm notes that so many members more take a form, or fewer.
+func (r *Room) countForm(f proto.Form, by int) {
+	i := slices.IndexFunc(r.forms, func(n formCount) bool { return n.form == f })
+	if i < 0 {
+		r.forms = append(r.forms, formCount{form: f})
+		i = len(r.forms) - 1
+	}
+	if r.forms[i].members += by; r.forms[i].members == 0 {
+		r.forms = slices.Delete(r.forms, i, i+1)
+	}
+}
+
+// encode makes the frames once for each form that somebody in the room takes.
+// The buffers are new: members' outboxes share them from here on.
+func (r *Room) encode(b *batch) {
+	size := 0
+	for _, o := range b.pubs {
+		size += len(o.Content) + frameOverhead
+	}
+	for _, n := range r.forms {
+		r.encodeFor(b, n.form, size)
+	}
+	for _, m := range b.listeners {
+		r.encodeFor(b, r.form(m), size)
+	}
+}
+
+// encodeFor makes the batch's frames in one form, unless it has them. The
+// compressed ones are made from the plain ones.
+func (r *Room) encodeFor(b *batch, f proto.Form, size int) encoding {
+	if e := b.encoding(f); e != nil {
+		return *e
+	}
+	var e encoding
+	if f.Window != proto.Plain {
+		e = r.compress(r.encodeFor(b, f.Plain(), size), f)
+	} else {
+		e = encoding{form: f, frames: make([]byte, 0, size), ends: make([]int, 0, len(b.pubs))}
+		for _, o := range b.pubs {
+			e.frames = proto.AppendMessageFrame(e.frames, f.Codec, &o.Message, false)
+			e.ends = append(e.ends, len(e.frames))
+		}
+	}
+	b.encodings = append(b.encodings, e)
+	return e
+}
+
+func (b *batch) encoding(f proto.Form) *encoding {
+	for i := range b.encodings {
+		if b.encodings[i].form == f {
+			return &b.encodings[i]
+		}
+	}
+	return nil
+}
+
+// scratch lends buffers for compressing: how large a batch becomes is not known
+// before, and members' outboxes keep no space in vain.
+var scratch = sync.Pool{New: func() any { return new([]byte) }}
+
+// compress makes a form of the frames of a plain encoding, each by itself: they
+// may be delivered apart.
+func (r *Room) compress(plain encoding, f proto.Form) encoding {
+	e := encoding{form: f, frames: plain.frames, ends: make([]int, 0, len(plain.ends))}
+	buf := scratch.Get().(*[]byte)
+	packed, start := (*buf)[:0], 0
+	for _, end := range plain.ends {
+		at := len(packed)
+		packed = append(packed, plain.frames[start:end]...)
+		packed = r.hub.compression.Frame(packed, at, f.Window)
+		e.ends = append(e.ends, len(packed))
+		start = end
+	}
+	if len(packed) < len(plain.frames) { // or else they are the same
+		e.frames = bytes.Clone(packed)
+	}
+	const kept = 2 * batchBytes // larger buffers are not kept
+	if cap(packed) <= kept {
+		*buf = packed
+	} else {
+		*buf = nil
+	}
+	scratch.Put(buf)
+	return e
+}
+
+// appendMessage appends the frame of one message in a form.
+func (r *Room) appendMessage(dst []byte, f proto.Form, m *proto.Message, own bool) []byte {
+	start := len(dst)
+	dst = proto.AppendMessageFrame(dst, f.Codec, m, own)
+	return r.hub.compression.Frame(dst, start, f.Window)
+}
+
+// encodeEvent adds the frame of an event in one form.
+func (r *Room) encodeEvent(b *batch, f proto.Form, ev *proto.Event) {
+	frame := proto.AppendEventFrame(nil, f.Codec, ev)
+	b.encodings = append(b.encodings, encoding{form: f, frames: r.hub.compression.Frame(frame, 0, f.Window)})
+}
