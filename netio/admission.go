@@ -216,7 +216,7 @@ func (c *Conn) admit() {
 	c.turn = turnCome
 	head := c.takeHead()
 	c.handshake(head, findHead(head, 0))
-	c.core.pool.put(head)
+	c.loop.core.pool.put(head)
 	c.accountIn()
 }
 
@@ -224,6 +224,6 @@ func (c *Conn) admit() {
 func (c *Conn) leaveQueue() {
 	if c.turn == turnWaiting {
 		c.turn = turnCome
-		c.core.admission.forget(c)
+		c.loop.core.admission.forget(c)
 	}
 }

@@ -60,13 +60,14 @@ func (co *core) newOutbox() *outbox {
 
 // freeOutbox takes an outbox back, with whatever waits in it.
 func (co *core) freeOutbox(o *outbox) {
+	o.counted.to(co.memory.outboxes, 0)
 	o.discard(&co.pool, &co.memory)
 	co.queues.Put(o)
 }
 
 // leave forgets a connection whose descriptor is closed or has been given away.
 func (co *core) leave(c *Conn) {
-	co.slots.release(c.chunk, c.slot)
+	co.slots.release(c.slot)
 	co.live.leave()
 }
 
