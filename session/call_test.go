@@ -16,7 +16,7 @@ import (
 func TestCommandsWithoutAConnection(t *testing.T) {
 	inFixture(t, nil, func(t *testing.T, f *fixture) {
 		ana, bob := f.caller("ana"), f.caller("bob")
-		manager := Caller{Identity: &auth.Identity{UserID: "root", Admin: true}}
+		manager := Caller{Identity: &auth.Identity{UserID: "root", Grant: &auth.Grant{Admin: true}}}
 		message := func(room, content, key string, transient bool) *proto.Command {
 			return &proto.Command{Type: proto.CmdMessage, ID: []byte("x"), Room: []byte(room), Content: []byte(content), Key: []byte(key), Transient: transient}
 		}

@@ -116,10 +116,10 @@ func TestARevocationClosesWhatItCovers(t *testing.T) {
 	inFixture(t, nil, func(t *testing.T, f *fixture) {
 		conns := make(map[string]*conn)
 		for _, id := range []auth.Identity{
-			{UserID: "ana", Session: "s1", TokenID: "t1"},
-			{UserID: "ana", Session: "s2", TokenID: "t2"},
-			{UserID: "bob", Session: "s3", TokenID: "t3"},
-			{UserID: "bob", KeyID: "k1"},
+			{UserID: "ana", Grant: &auth.Grant{Session: "s1", TokenID: "t1"}},
+			{UserID: "ana", Grant: &auth.Grant{Session: "s2", TokenID: "t2"}},
+			{UserID: "bob", Grant: &auth.Grant{Session: "s3", TokenID: "t3"}},
+			{UserID: "bob", Grant: &auth.Grant{KeyID: "k1"}},
 		} {
 			conns[id.UserID+id.Session] = &conn{}
 			s := &Session{manager: f.manager}
@@ -226,7 +226,7 @@ func TestAllSessionsAreRevokedAtOnce(t *testing.T) {
 		var closed atomic.Int64
 		for i := range sessions {
 			s := &Session{manager: f.manager}
-			s.identify(&auth.Identity{UserID: fmt.Sprint(i), KeyID: "k"})
+			s.identify(&auth.Identity{UserID: fmt.Sprint(i), Grant: &auth.Grant{KeyID: "k"}})
 			s.Open(closeCounter{&closed})
 		}
 		if n := f.manager.Revoke(auth.Revocation{KeyID: "k"}); n != sessions || closed.Load() != sessions {
