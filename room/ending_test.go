@@ -26,7 +26,7 @@ func TestADeletedRoomPutsItsMembersOutAndBeginsAnew(t *testing.T) {
 				gone := h.client("late") // expected back when the room ends
 				lates := h.join(gone, room, proto.Since{})
 				synctest.Wait()
-				h.hub.Drop(lates, h.namespace(room))
+				h.hub.Drop(lates)
 				synctest.Wait()
 				old := first(t, clients[1].readAll(t), "joined")
 				wantCode(t, "by a guest", h.delete(bob, room), "not_host")

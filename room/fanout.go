@@ -82,7 +82,7 @@ func (r *Room) take(b *batch, p *proto.Publish) {
 		return
 	}
 	r.finishKey(o)
-	if o.ms == nil || o.ms.room != r {
+	if o.ms == nil || !o.ms.in(r) {
 		o.ms = r.placeOf(b, o.member)
 	}
 	if o.ms != nil && o.ms.state == stateBehind && !o.acked {

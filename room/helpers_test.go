@@ -502,10 +502,11 @@ func decodeFrames(t *testing.T, b []byte) []event {
 
 // house is a hub with what the tests need around it.
 type house struct {
-	t   *testing.T
-	hub *Hub
-	log *memory
-	ns  map[string]*proto.Namespace
+	t      *testing.T
+	hub    *Hub
+	log    *memory
+	people *gathering
+	ns     map[string]*proto.Namespace
 }
 
 func namespaces() []proto.Namespace {
@@ -525,9 +526,9 @@ func namespaces() []proto.Namespace {
 
 // newHouse starts a hub in a synctest bubble; it ends with the test.
 func newHouse(t *testing.T, log *memory) *house {
-	h := &house{t: t, log: log, ns: make(map[string]*proto.Namespace)}
+	h := &house{t: t, log: log, people: new(gathering), ns: make(map[string]*proto.Namespace)}
 	h.hub = NewHub(Options{
-		Namespaces: namespaces(), Limits: proto.DefaultLimits(), Log: log,
+		Namespaces: namespaces(), Limits: proto.DefaultLimits(), Log: log, People: h.people,
 		Logger: slog.New(slog.DiscardHandler), Workers: 3,
 	})
 	return h
@@ -548,11 +549,11 @@ func (h *house) namespace(room string) *proto.Namespace {
 }
 
 func (h *house) join(c *client, room string, since proto.Since) *Membership {
-	ms := NewMembership(c, room)
+	ms := h.hub.NewMembership(c, room, h.namespace(room))
 	c.mu.Lock()
 	c.places = append(c.places, ms)
 	c.mu.Unlock()
-	h.hub.Join(ms, h.namespace(room), JoinRequest{ID: "j", Since: since, MayCreate: true})
+	h.hub.Join(ms, JoinRequest{ID: "j", Since: since, MayCreate: true})
 	return ms
 }
 

@@ -224,18 +224,18 @@ func (h *Hub) tickWatched(rooms []*Room) []*Room {
 
 // Members answers with a page of the room's users, in the order of their names,
 // after the one that the cursor names. Done is called after the answer.
-func (h *Hub) Members(ms *Membership, ns *proto.Namespace, id, cursor string, done func()) {
-	h.post(ms.name, ns, func(r *Room, err *proto.Error) {
+func (h *Hub) Members(ms *Membership, id, cursor string, done func()) {
+	h.post(ms.Room(), ms.Namespace(), func(r *Room, err *proto.Error) {
 		var names []string
 		switch {
 		case err != nil:
-		case ms.room != r:
+		case !ms.in(r):
 			err = proto.ErrNotJoined.New()
 		default:
 			names, err = r.usersAfter(cursor)
 		}
 		if err != nil {
-			sendError(ms.member, id, ms.name, err)
+			sendError(ms.member, id, ms.Room(), err)
 			done()
 			return
 		}
@@ -288,7 +288,7 @@ func (j *membersJob) run() {
 	}
 	list := make([]proto.MemberInfo, len(j.names))
 	for i, name := range j.names {
-		list[i] = proto.MemberInfo{UserID: name, Status: j.room.hub.people.status(name).String()}
+		list[i] = proto.MemberInfo{UserID: name, Status: j.room.hub.people.Status(name).String()}
 	}
 	j.done(list, next)
 }

@@ -155,13 +155,13 @@ func BenchmarkReplay(b *testing.B) {
 			}
 			r.stream = stream
 			r.head.Store(total)
-			bob := &counter{codec: testCodec, name: "bob"}
+			ms := r.seat(&counter{codec: testCodec, name: "bob"})
 			b.ReportAllocs()
 			for b.Loop() {
 				if !shared {
 					h.replays.rewritten(r)
 				}
-				c := newCursor(r, NewMembership(bob, "r"), startAt{next: 1}, nil)
+				c := newCursor(r, ms, startAt{next: 1}, nil)
 				for c.next <= total {
 					c.step(total)
 				}

@@ -81,7 +81,7 @@ func TestCommandsWithoutAConnection(t *testing.T) {
 		if err != nil || taken.Type != proto.EvAck {
 			t.Errorf("an ack: %v, %v", taken, err)
 		}
-		if n := f.manager.index.count(); n != 0 {
+		if n := f.manager.Directory.count(); n != 0 {
 			t.Errorf("%d calls are listed as sessions", n)
 		}
 	})
@@ -187,7 +187,7 @@ func TestEventStreams(t *testing.T) {
 		}
 		c.refused(t, "", "revoked")
 		s.Closed("")
-		if n := f.manager.index.count(); n != 0 {
+		if n := f.manager.Directory.count(); n != 0 {
 			t.Errorf("%d streams are left", n)
 		}
 	})

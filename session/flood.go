@@ -46,21 +46,14 @@ func (s *Session) buckets() *buckets {
 	if !s.manager.limiter.alone || s.isCall() {
 		return nil
 	}
-	return &s.ownTolls().buckets
-}
-
-func (s *Session) ownTolls() *tolls {
-	if s.tolls == nil {
-		s.tolls = new(tolls)
-	}
-	return s.tolls
+	return &s.own().tolls.buckets
 }
 
 // limit answers a command that was refused for its rate: every one that has an
 // id, and of the others the first of a window. After too many in a window it
 // ends the connection.
 func (s *Session) limit(cmd *proto.Command, err *proto.Error) {
-	t := s.ownTolls()
+	t := &s.own().tolls
 	if now := s.manager.Now(); !now.Before(t.until) {
 		t.until, t.refused = now.Add(refusalWindow), 0
 	}

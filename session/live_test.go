@@ -243,5 +243,33 @@ type closeCounter struct{ closed *atomic.Int64 }
 
 func (closeCounter) Reply([]byte)                    {}
 func (closeCounter) Deliver([]byte) bool             { return true }
+func (closeCounter) Address() netip.Addr             { return netip.Addr{} }
 func (closeCounter) SetDeadline(time.Time)           {}
 func (c closeCounter) Close(proto.CloseCode, string) { c.closed.Add(1) }
+
+// TestAStatusIsTheUsers: it holds for all of a user's connections, and lasts as
+// long as the user has one.
+func TestAStatusIsTheUsers(t *testing.T) {
+	inFixture(t, nil, func(t *testing.T, f *fixture) {
+		status := func() string { return f.manager.Directory.Status("ana").String() }
+		first, _ := f.user("ana")
+		f.user("bob")
+		say(first, `{"type":"status","status":"busy"}`)
+		if s := status(); s != "busy" {
+			t.Errorf("a user who is busy is %s", s)
+		}
+		second, _ := f.user("ana")
+		if first.Closed(""); status() != "busy" {
+			t.Errorf("with another connection, a user who is busy is %s", status())
+		}
+		if n := len(f.manager.Directory.Members(nil, "ana")); n != 1 {
+			t.Errorf("%d connections reach the user, want 1", n)
+		}
+		if second.Closed(""); status() != "online" {
+			t.Errorf("after the last connection a user is %s", status())
+		}
+		if f.user("ana"); status() != "online" {
+			t.Errorf("a user who comes anew is %s", status())
+		}
+	})
+}

@@ -141,12 +141,13 @@ func (w *world) start() {
 	limits := proto.DefaultLimits()
 	limits.Replay, limits.KeyTTL = replayLimit, keyTTL
 	w.store = store
+	people := session.NewDirectory()
 	w.hub = room.NewHub(room.Options{
-		Namespaces: namespaces(), Limits: limits, Log: w.faults.log(roomLog{store}),
+		Namespaces: namespaces(), Limits: limits, People: people, Log: w.faults.log(roomLog{store}),
 		Logger: slog.New(slog.DiscardHandler), Workers: 2,
 	})
 	w.sessions = session.NewManager(session.Options{
-		Hub: w.hub, Limits: limits,
+		Hub: w.hub, Directory: people, Limits: limits,
 		Verifier: auth.NewVerifier(auth.VerifierOptions{Keys: auth.NewKeySet(secret)}), Authorizer: auth.NewAuthorizer(nil),
 		Codecs: []proto.Codec{proto.NewJSON(&limits)}, Heartbeat: 25 * time.Second, Logger: slog.New(slog.DiscardHandler),
 	})
