@@ -111,13 +111,10 @@ func (r *Room) admit(ms *Membership, mayCreate bool) *proto.Error {
 	case ms.in(r):
 		return nil
 	}
-	users := r.presence.users
-	if _, there := users[user]; !there && s.maxUsers() > 0 && len(users) >= s.maxUsers() {
-		return proto.ErrRoomFull.With("room %q has %d users, as many as maxUsers allows", r.name, len(users))
+	if n := r.userCount(); s.maxUsers() > 0 && n >= s.maxUsers() && !r.has(user) {
+		return proto.ErrRoomFull.With("room %q has %d users, as many as maxUsers allows", r.name, n)
 	}
 	ms.room.Store(r)
-	ms.slot = int32(len(r.members))
-	r.members = append(r.members, ms)
 	r.countForm(r.form(ms.member), 1)
 	r.arrive(ms)
 	r.hub.meters.members.Inc()
@@ -137,7 +134,7 @@ func (r *Room) begin(ms *Membership, req JoinRequest) {
 	s := r.settings.Load()
 	ms.member.Send(&proto.Event{
 		Type: proto.EvJoined, ID: []byte(req.ID), Room: r.name, Epoch: r.epoch, Offset: head, Recovered: recovered,
-		Host: s.host(), MaxUsers: s.maxUsers(), Members: len(r.presence.users),
+		Host: s.host(), MaxUsers: s.maxUsers(), Members: r.userCount(),
 	})
 	if !recovered {
 		r.hub.meters.unrecov.Inc()
