@@ -252,7 +252,7 @@ func (h *Hub) forget(r *Room) bool {
 	defer s.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.queue) > 0 || r.undone > 0 || r.appending > 0 || r.held.Load() > 0 || len(r.directs) > 0 {
+	if r.queue != nil || r.undone > 0 || r.appending > 0 || r.held.Load() > 0 || len(r.directs) > 0 {
 		return false
 	}
 	r.dead = true
