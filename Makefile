@@ -58,7 +58,7 @@ bin/floor: bench/floor/floor.c
 	gcc -std=gnu11 -O2 -Wall -Wextra -o $@ $<
 
 .PHONY: bench
-bench: build bin/floor ## measure throng beside C programs, about 8 minutes; QUICK=1 for a rough run
+bench: build bin/floor ## measure throng beside C programs, about 15 minutes; QUICK=1 for a rough run
 	go run ./bench/compare --out $(RESULTS) $(if $(QUICK),--quick)
 	cd bench/plot && go run . '$(CURDIR)/$(RESULTS)'
 

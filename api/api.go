@@ -52,8 +52,9 @@ type Options struct {
 	Dev         bool             // ?user=NAME admits that user without a token
 	BodyBytes   int64            // of a request; 0 means DefaultBodyBytes
 	StreamBytes int64            // that may wait for the readers of all streams together; 0 for no bound
+	BodiesBytes int64            // of the bodies of all requests under way together; 0 for no bound
 	Timeout     time.Duration    // of a request that does not stream; 0 means DefaultTimeout
-	Memory      Memory           // counts what streams hold; nil: no bound
+	Memory      Memory           // counts what streams and bodies hold; nil: no bound
 	Now         func() time.Time // nil: time.Now
 	Logger      *slog.Logger     // nil: none
 }
@@ -91,6 +92,7 @@ type API struct {
 	meters       *meters
 	boxes        streamBoxes
 	streamed     *budget.Kind // what they hold
+	bodies       *budget.Kind // what requests under way have sent
 }
 
 func newAPI(o Options) *API {
@@ -98,7 +100,7 @@ func newAPI(o Options) *API {
 		Options: o, codec: proto.NewJSON(o.Limits), origins: newOrigins(o.Origins),
 		crossOrigins: http.NewCrossOriginProtection(), meters: newMeters(o.Metrics),
 	}
-	a.streamed = o.Memory.Kind("streams")
+	a.streamed, a.bodies = o.Memory.Kind("streams"), o.Memory.Kind("bodies")
 	o.Memory.Watch(a.boxes.holders)
 	a.mux = newMux(a, Routes())
 	return a

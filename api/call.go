@@ -30,6 +30,7 @@ type call struct {
 	route    *Route
 	identity *auth.Identity // nil for anyone
 	query    query
+	held     int64 // bytes that are counted for the body
 }
 
 // writer counts what is answered.
@@ -66,6 +67,7 @@ func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // answered, counted and logged, and ends nothing but the request.
 func (c *call) end() {
 	failed := recover()
+	c.api.bodies.Add(-c.held)
 	if failed != nil && c.w.status == 0 && failed != http.ErrAbortHandler {
 		c.fail(proto.ErrInternal.With("the server failed; its log has more under this trace_id"))
 	}

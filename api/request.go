@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"mime"
 	"net/http"
 	"slices"
@@ -26,10 +27,13 @@ func (c *call) body() ([]byte, *proto.Error) {
 	if c.r.ContentLength > limit {
 		return nil, bodyTooLarge(limit)
 	}
-	text, err := io.ReadAll(http.MaxBytesReader(c.w.ResponseWriter, c.r.Body, limit))
+	text, err := c.readAll(http.MaxBytesReader(c.w.ResponseWriter, c.r.Body, limit))
 	switch _, large := errors.AsType[*http.MaxBytesError](err); {
 	case large:
 		return nil, bodyTooLarge(limit)
+	case errors.Is(err, errNoMemory):
+		c.w.Header().Set("Connection", "close") // and do not wait for the rest
+		return nil, noMemory()
 	case c.r.Context().Err() != nil:
 		return nil, c.late()
 	case err != nil:
@@ -37,6 +41,46 @@ func (c *call) body() ([]byte, *proto.Error) {
 	}
 	return text, nil
 }
+
+// firstRead is the space for a body before anything of it has come.
+const firstRead = 512
+
+// errNoMemory means that there is no memory for more of a body.
+var errNoMemory = errors.New("the memory for requests' bodies is used up")
+
+// readAll reads to the end, as long as there is memory for it. What it holds is
+// counted until the request ends.
+func (c *call) readAll(r io.Reader) ([]byte, error) {
+	b := make([]byte, 0, firstRead)
+	for {
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
+		}
+		if !c.hold(cap(b)) {
+			return nil, errNoMemory
+		}
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		switch {
+		case err == io.EOF:
+			return b, nil
+		case err != nil:
+			return nil, err
+		}
+	}
+}
+
+// hold counts that the request's body takes so many bytes by now. It reports
+// whether there is memory for it, which for administrators there is always.
+func (c *call) hold(bytes int) bool {
+	c.api.bodies.Add(int64(bytes) - c.held)
+	c.held = int64(bytes)
+	most := c.api.BodiesBytes
+	return c.route.Access == Admin || !c.api.Memory.Full() && (most == 0 || c.api.bodies.Held() <= most)
+}
+
+// noMemory is the error of a request that there is no memory for.
+func noMemory() *proto.Error { return proto.ErrOverloaded.After(retrySoon + rand.N(retrySoon)) }
 
 func bodyTooLarge(limit int64) *proto.Error {
 	return proto.ErrTooLarge.With("the body is larger than %d bytes", limit)

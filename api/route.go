@@ -2,7 +2,6 @@ package api
 
 import (
 	"maps"
-	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -127,8 +126,8 @@ func (c *call) serve(r *http.Request, pattern string, found methods) {
 const retrySoon = 5 * time.Second
 
 // carryOut asks in turn whether the server takes requests, administrators' aside
-// whether it has memory for them, who asks, how often,
-// and what for, and then lets the route's handler answer.
+// whether it has memory for them, who asks, how often, and what for, and then lets
+// the route's handler answer.
 func (c *call) carryOut() *proto.Error {
 	if c.route.Access != Anyone || c.route.Method != http.MethodGet {
 		if err := c.api.Ready(); err != nil && err.Code == proto.ErrShuttingDown {
@@ -136,7 +135,7 @@ func (c *call) carryOut() *proto.Error {
 		}
 	}
 	if c.route.Access != Admin && c.api.Memory.Full() {
-		return proto.ErrOverloaded.After(retrySoon + rand.N(retrySoon))
+		return noMemory()
 	}
 	if err := c.authenticate(); err != nil {
 		return err

@@ -216,17 +216,18 @@ func (b *streamBox) Held() int64 {
 }
 
 // Shed implements budget.Holder: the stream ends where it is.
-func (b *streamBox) Shed() {
+func (b *streamBox) Shed() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.over {
-		return
+	if b.over || b.shed {
+		return false
 	}
 	b.closed, b.ending, b.shed = true, true, true
 	b.forgetLocked(b.frames)
 	b.frames = nil
 	_ = b.writeBy(time.Unix(1, 0)) // a writer without deadlines is a test's
 	b.wakeUp()
+	return true
 }
 
 // isShed reports that the stream was ended for what it held.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,8 +30,9 @@ const (
 	slowBuffer    = 4 << 10 // the receive buffer of a connection that never reads
 )
 
-// appendRequest appends an upgrade request. An empty subprotocol is not offered.
-func appendRequest(dst []byte, t target, path, subprotocol string) []byte {
+// appendRequest appends an upgrade request. An empty subprotocol is not offered,
+// nor is compression without deflate.
+func appendRequest(dst []byte, t target, path, subprotocol string, deflate bool) []byte {
 	dst = append(dst, "GET "...)
 	dst = append(dst, t.dir...)
 	dst = append(dst, path...)
@@ -42,11 +44,18 @@ func appendRequest(dst []byte, t target, path, subprotocol string) []byte {
 		dst = append(dst, subprotocol...)
 		dst = append(dst, "\r\n"...)
 	}
+	if deflate {
+		dst = append(dst, "Sec-WebSocket-Extensions: "+deflateOffer+"\r\n"...)
+	}
 	return append(dst, "\r\n"...)
 }
 
+// deflateOffer offers compression, of which the server must not refer from one
+// message to another: the generator reads each by itself.
+const deflateOffer = "permessage-deflate; server_no_context_takeover"
+
 // readUpgrade reads the server's answer, once all of it is there.
-func readUpgrade(b []byte) (rest []byte, done bool, err error) {
+func readUpgrade(b []byte, deflate bool) (rest []byte, done bool, err error) {
 	end := bytes.Index(b, []byte("\r\n\r\n"))
 	if end < 0 {
 		if len(b) > maxHead {
@@ -57,12 +66,34 @@ func readUpgrade(b []byte) (rest []byte, done bool, err error) {
 	head, rest := b[:end], b[end+4:]
 	line, _, _ := bytes.Cut(head, []byte("\r\n"))
 	if !bytes.HasPrefix(line, []byte("HTTP/1.1 101 ")) {
-		return nil, false, fmt.Errorf("the upgrade was refused: %s %s", line, bytes.TrimSpace(rest))
+		return nil, false, &refusedUpgrade{after: retryAfter(head), text: fmt.Sprintf("the upgrade was refused: %s %s", line, bytes.TrimSpace(rest))}
 	}
 	if !bytes.Contains(head, []byte(upgradeAccept)) {
 		return nil, false, errors.New("the answer to the upgrade has the wrong Sec-WebSocket-Accept")
 	}
+	if deflate != bytes.Contains(head, []byte("\r\nSec-WebSocket-Extensions: permessage-deflate")) {
+		return nil, false, fmt.Errorf("compression was offered: %v, and the server agreed to the opposite; compress.enabled and namespace.NAME.compress say what it does", deflate)
+	}
 	return rest, true, nil
+}
+
+// refusedUpgrade is an answer to a handshake other than 101.
+type refusedUpgrade struct {
+	after time.Duration // that the client should stay away, 0 for unsaid
+	text  string
+}
+
+func (r *refusedUpgrade) Error() string { return r.text }
+
+// retryAfter reads the header of that name, in seconds; 0 where there is none.
+func retryAfter(head []byte) time.Duration {
+	_, rest, _ := bytes.Cut(head, []byte("\r\nRetry-After: "))
+	line, _, _ := bytes.Cut(rest, []byte("\r\n"))
+	seconds, err := strconv.Atoi(string(line))
+	if err != nil {
+		return 0
+	}
+	return time.Duration(seconds) * time.Second
 }
 
 // opensAtOnce bounds the handshakes under way in a process: fewer than the

@@ -3,12 +3,14 @@ package bench_test
 import (
 	"bufio"
 	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/thronghq/throng/internal/throngtest"
 )
@@ -22,6 +24,7 @@ type outcome struct {
 	Seconds    float64
 	Sent       uint64
 	Delivered  uint64
+	Compressed uint64
 	Latency    struct{ P50, P99, P999, Max float64 } `json:"latency_ms"`
 	Violations struct{ Lost, Duplicates, Order uint64 }
 	Refused    uint64
@@ -50,12 +53,29 @@ type outcome struct {
 			P50    []float64             `json:"p50_ratios"`
 		}
 	}
+	Storm  *stormOutcome
+	Gauges *struct {
+		Mark   int64 `json:"memory_mark_bytes"`
+		Lagged uint64
+		Queued uint64
+	}
 	Append *struct {
 		PerSecond float64 `json:"messages_per_second"`
 		File      struct {
 			PerSecond float64 `json:"messages_per_second"`
 		}
 	}
+}
+
+// stormOutcome is how clients came through a storm.
+type stormOutcome struct {
+	Cut          uint64
+	Attempts     uint64
+	Broken       uint64  `json:"broken_attempts"`
+	NotRecovered uint64  `json:"not_recovered"`
+	AllBack      float64 `json:"all_back_seconds"`
+	CaughtUp     float64 `json:"all_caught_up_seconds"`
+	Implied      float64 `json:"implied_seconds"`
 }
 
 // measure runs throng bench and returns the JSON object that it printed.
@@ -85,8 +105,11 @@ func measure(t *testing.T, args ...string) outcome {
 }
 
 func TestBenchmarksAgainstTheServer(t *testing.T) {
-	server := throngtest.Start(t, throngtest.Options{})
+	server := throngtest.Start(t, throngtest.Options{Args: []string{"--compress-enabled"}})
 	for _, command := range []string{
+		"fanout --members 40 --messages 50 --warmup 0 --deflate --size 1024 --rooms 1",
+		"fanout --members 40 --duration 300ms --warmup 0 --deflate --size 1024 --rooms 2 --processes 2 --codec binary --outstanding 4",
+		"history --connections 4 --rooms 2 --messages 100 --page 100 --duration 200ms --deflate",
 		"conn --connections 60 --rooms 6 --settle 500ms",
 		"conn --connections 60 --rooms 6 --settle 100ms --codec binary",
 		"fanout --members 40 --messages 50 --warmup 100ms",
@@ -104,6 +127,8 @@ func TestBenchmarksAgainstTheServer(t *testing.T) {
 		"rest --requests 1 --members 1 --duration 300ms --warmup 0 --size 60000",
 		"rest --scenario history --requests 2 --messages 1234 --page 50 --duration 200ms --warmup 0",
 		"rest --scenario history --requests 2 --messages 7 --page 50 --duration 100ms --warmup 0",
+		"storm --members 60 --rooms 6 --messages 10 --rate 50",
+		"storm --members 61 --rooms 6 --messages 10 --rate 0 --processes 3 --impatient",
 		"rest --scenario login --requests 2 --members 3 --duration 600ms --warmup 50ms",
 	} {
 		t.Run(command, func(t *testing.T) {
@@ -121,8 +146,12 @@ func TestBenchmarksAgainstTheServer(t *testing.T) {
 			if (o.Rest != nil) != (o.Benchmark == "rest") {
 				t.Errorf("rest: %+v", o.Rest)
 			}
+			if deflate := strings.Contains(command, "--deflate"); deflate != (o.Compressed > 0) || strings.HasPrefix(command, "fanout") && deflate && o.Compressed < o.Delivered/4 {
+				t.Errorf("%d frames came compressed, for %d messages", o.Compressed, o.Delivered)
+			}
 			checkDeliveries(t, command, o)
 			checkRest(t, command, o)
+			checkStorm(t, command, o)
 		})
 	}
 }
@@ -158,7 +187,7 @@ func checkDeliveries(t *testing.T, command string, o outcome) {
 		sent, delivered = 6, 6*9
 	case strings.HasPrefix(command, "fanout --members 40 --messages 50"):
 		sent, delivered = 50, 50*39
-	case strings.Contains(command, "--processes 3"): // rooms of 21 and 20
+	case strings.HasPrefix(command, "fanout") && strings.Contains(command, "--processes 3"): // rooms of 21 and 20
 		sent, delivered = 120, 60*20+60*19
 	case strings.HasPrefix(command, "echo") && strings.Contains(command, "--messages"):
 		sent, delivered = 500, 500
@@ -168,6 +197,90 @@ func checkDeliveries(t *testing.T, command string, o outcome) {
 	if o.Sent != sent || o.Delivered != delivered {
 		t.Errorf("%d sent and %d delivered, want %d and %d", o.Sent, o.Delivered, sent, delivered)
 	}
+}
+
+// checkStorm looks at who came back. The authors of six rooms are not cut off.
+func checkStorm(t *testing.T, command string, o outcome) {
+	t.Helper()
+	if !strings.HasPrefix(command, "storm") {
+		return
+	}
+	s, cut := o.Storm, uint64(o.Options.Connections-6)
+	if s == nil || s.Cut != cut || s.Attempts != cut || s.NotRecovered != 0 || s.AllBack <= 0 || s.CaughtUp < s.AllBack {
+		t.Fatalf("%s: storm %+v", command, s)
+	}
+	if least := 10 * cut; o.Delivered < least {
+		t.Errorf("%s: %d messages reached %d clients that missed 10 each", command, o.Delivered, cut)
+	}
+	if o.Gauges == nil || o.Gauges.Mark <= 0 {
+		t.Errorf("%s: the server's own figures are %+v", command, o.Gauges)
+	}
+}
+
+// TestStormPastTheBudget has more clients come back than are admitted at once,
+// and kills the server while they wait for it.
+func TestStormPastTheBudget(t *testing.T) {
+	server := throngtest.Start(t, throngtest.Options{Args: []string{"--net-admission=200/s burst 5"}})
+	args := strings.Fields("storm --members 400 --rooms 4 --messages 20 --rate 40 --admission 200 --timeout 60s --url " + server.URL(""))
+	type end struct {
+		code           int
+		stdout, stderr string
+	}
+	ended := make(chan end, 1)
+	go func() {
+		code, stdout, stderr := throngtest.Run(t, nil, append([]string{"bench"}, args...)...)
+		ended <- end{code, stdout, stderr}
+	}()
+	connections := func(enough func(n float64) bool) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); !enough(gauge(t, server, "throng_connections")); {
+			if time.Now().After(deadline) {
+				t.Fatal("the storm does not begin")
+			}
+		}
+	}
+	connections(func(n float64) bool { return n == 400 })
+	connections(func(n float64) bool { return n < 100 })
+	connections(func(n float64) bool { return n >= 150 }) // what they missed has long been synced
+	server.Kill()
+	server.Restart()
+	e := <-ended
+	var o outcome
+	if err := json.Unmarshal([]byte(e.stdout), &o); err != nil || e.code != 0 {
+		t.Fatalf("exits with %d, %v\n%s\n%s", e.code, err, e.stdout, e.stderr)
+	}
+	if s := o.Storm; s == nil || s.Cut != 396 || s.Broken == 0 || s.Implied < 0.9 || s.Implied > 1.1 {
+		t.Errorf("storm %+v", o.Storm)
+	}
+	if v := o.Violations; v.Lost+v.Duplicates+v.Order != 0 || o.Delivered < 20*396 {
+		t.Errorf("%d delivered, violations %+v", o.Delivered, v)
+	}
+	if o.Gauges == nil || o.Gauges.Queued == 0 {
+		t.Errorf("nobody waited for admission: %+v", o.Gauges)
+	}
+	if o.Server == nil || o.Server.PID != server.PID() {
+		t.Errorf("the server's process: %+v, want the second one's, %d", o.Server, server.PID())
+	}
+}
+
+// gauge reads one of the server's figures, 0 where it cannot be read.
+func gauge(t *testing.T, server *throngtest.Server, name string) float64 {
+	t.Helper()
+	response, err := http.Get(server.URL("/metrics"))
+	if err != nil {
+		return 0
+	}
+	defer response.Body.Close()
+	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
+		if text, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			value, err := strconv.ParseFloat(text, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return value
+		}
+	}
+	return 0
 }
 
 func TestAppend(t *testing.T) {
@@ -248,6 +361,8 @@ func TestCommandLine(t *testing.T) {
 		{"fanout --size 3 --page 7", 64, "--page"},
 		{"fanout --size 3", 64, "--size 3"},
 		{"fanout --processes 0", 64, "--processes 0"},
+		{"storm --help", 0, "--impatient"},
+		{"storm --admission -1", 64, "--admission -1"},
 		{"rest --help", 0, "--scenario"},
 		{"rest --scenario dance", 64, `--scenario "dance": one of publish, history, login`},
 		{"rest --requests 0 --messages 0", 64, "--requests 0"},

@@ -50,9 +50,9 @@ func newEcho(part share) (*echo, error) {
 
 func (e *echo) request(c *conn) []byte {
 	if e.ping {
-		return appendRequest(nil, e.target, wsPath(userName(c.index)), jsonDialect{}.subprotocol())
+		return appendRequest(nil, e.target, wsPath(userName(c.index)), jsonDialect{}.subprotocol(), false)
 	}
-	return appendRequest(nil, e.target, "/echo", "")
+	return appendRequest(nil, e.target, "/echo", "", false)
 }
 
 func (e *echo) close() { e.loop.close() }

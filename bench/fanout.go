@@ -67,6 +67,9 @@ func newFanout(part share) (*fanout, error) {
 	if err != nil {
 		return nil, err
 	}
+	if part.options.Deflate {
+		f.loop.inflater = newInflater()
+	}
 	f.opener = opener{target: part.target, process: part.process, request: f.request, atOnce: opensAtOnce, timeout: part.options.Timeout}
 	f.place()
 	return f, nil
@@ -96,7 +99,7 @@ func (f *fanout) place() {
 
 func (f *fanout) request(c *conn) []byte {
 	path := f.dialect.path(userName(c.index), roomName(f.options.Prefix, c.room))
-	return appendRequest(nil, f.target, path, f.dialect.subprotocol())
+	return appendRequest(nil, f.target, path, f.dialect.subprotocol(), f.options.Deflate)
 }
 
 func (f *fanout) close() { f.loop.close() }
@@ -117,6 +120,7 @@ func (f *fanout) step(ctx context.Context, in input) (output, error) {
 		return output{}, f.drain(ctx, in.Heads)
 	case stepBegin:
 		f.tally, f.cpu = newTally(), ownUsage()
+		f.loop.inflater.forget()
 		return output{}, nil
 	case stepFinish:
 		for i := range f.loop.conns {
@@ -125,6 +129,7 @@ func (f *fanout) step(ctx context.Context, in input) (output, error) {
 			}
 		}
 		f.tally.CPU = ownUsage().since(f.cpu).total().Seconds()
+		f.tally.Compressed = f.loop.inflater.count()
 		return output{Tally: f.tally}, nil
 	default:
 		return output{}, fmt.Errorf("fan-out has no step %q", in.Step)

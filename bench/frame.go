@@ -22,15 +22,19 @@ var (
 	errFragmented = errors.New("the server sent a fragment; the generator reads whole messages")
 )
 
+// rsv1 marks a compressed message (RFC 7692, section 6).
+const rsv1 = 0x40
+
 // nextFrame reads the frame at the beginning of b (RFC 6455, section 5.2). The
 // payload aliases b. Size is the frame's length, or 0 where b does not hold all
-// of it; then need is the length that b must have at least.
-func nextFrame(b []byte) (op ws.OpCode, payload []byte, size, need int, err error) {
+// of it; then need is the length that b must have at least. Compressed frames are
+// taken where the handshake has agreed on it; RSV1 says which are.
+func nextFrame(b []byte, deflate bool) (op ws.OpCode, payload []byte, size, need int, err error) {
 	if len(b) < 2 {
 		return 0, nil, 0, 2, nil
 	}
 	switch {
-	case b[0]&0x70 != 0:
+	case b[0]&rsv1 != 0 && (!deflate || b[0]&0x08 != 0), b[0]&0x30 != 0: // control frames are never compressed
 		return 0, nil, 0, 0, errReserved
 	case b[0]&0x80 == 0 || b[0]&0x0f == byte(ws.OpContinuation):
 		return 0, nil, 0, 0, errFragmented

@@ -40,11 +40,11 @@ func TestNextFrameTakesFramesInPieces(t *testing.T) {
 		payload := bytes.Repeat([]byte{'x'}, size)
 		frame := serverFrame(t, ws.OpBinary, payload)
 		for cut := range min(len(frame), 200) {
-			if _, _, n, need, err := nextFrame(frame[:cut]); n != 0 || need <= cut || err != nil {
+			if _, _, n, need, err := nextFrame(frame[:cut], false); n != 0 || need <= cut || err != nil {
 				t.Fatalf("%d bytes of a frame of %d: size %d, need %d, %v", cut, len(frame), n, need, err)
 			}
 		}
-		op, got, n, _, err := nextFrame(append(frame[:len(frame):len(frame)], "the next frame"...))
+		op, got, n, _, err := nextFrame(append(frame[:len(frame):len(frame)], "the next frame"...), false)
 		if op != ws.OpBinary || !bytes.Equal(got, payload) || n != len(frame) || err != nil {
 			t.Errorf("a payload of %d bytes: opcode %v, %d bytes, size %d, %v", size, op, len(got), n, err)
 		}
@@ -53,20 +53,24 @@ func TestNextFrameTakesFramesInPieces(t *testing.T) {
 
 func TestNextFrameRefuses(t *testing.T) {
 	for _, test := range []struct {
-		name  string
-		frame []byte
-		want  error
+		name    string
+		frame   []byte
+		deflate bool
+		want    error
 	}{
-		{"a masked frame", []byte{0x81, 0x80}, errMasked},
-		{"a reserved bit", []byte{0xc1, 0x00}, errReserved},
-		{"a first fragment", []byte{0x01, 0x00}, errFragmented},
-		{"a last fragment", []byte{0x80, 0x00}, errFragmented},
+		{"a masked frame", []byte{0x81, 0x80}, false, errMasked},
+		{"a compressed frame", []byte{0xc1, 0x00}, false, errReserved},
+		{"a compressed ping", []byte{0xc9, 0x00}, true, errReserved},
+		{"a reserved bit", []byte{0xa1, 0x00}, true, errReserved},
+		{"another", []byte{0x91, 0x00}, true, errReserved},
+		{"a first fragment", []byte{0x01, 0x00}, false, errFragmented},
+		{"a last fragment", []byte{0x80, 0x00}, false, errFragmented},
 	} {
-		if _, _, _, _, err := nextFrame(test.frame); !errors.Is(err, test.want) {
+		if _, _, _, _, err := nextFrame(test.frame, test.deflate); !errors.Is(err, test.want) {
 			t.Errorf("%s: %v, want %v", test.name, err, test.want)
 		}
 	}
-	if _, _, _, _, err := nextFrame([]byte{0x82, 127, 0, 0, 0, 0, 0xff, 0, 0, 0}); err == nil {
+	if _, _, _, _, err := nextFrame([]byte{0x82, 127, 0, 0, 0, 0, 0xff, 0, 0, 0}, false); err == nil {
 		t.Error("a frame beyond the bound was taken")
 	}
 }
@@ -96,10 +100,11 @@ func TestEndFrameIsWhatServersRead(t *testing.T) {
 
 func FuzzNextFrame(f *testing.F) {
 	for _, size := range sizes[:5] {
-		f.Add(serverFrame(f, ws.OpText, bytes.Repeat([]byte{'x'}, size)))
+		f.Add(serverFrame(f, ws.OpText, bytes.Repeat([]byte{'x'}, size)), size%2 == 0)
 	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		op, payload, size, need, err := nextFrame(b)
+	f.Add([]byte{0xc1, 0x01, 0x00}, true)
+	f.Fuzz(func(t *testing.T, b []byte, deflate bool) {
+		op, payload, size, need, err := nextFrame(b, deflate)
 		if err != nil {
 			return
 		}

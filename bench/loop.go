@@ -59,6 +59,8 @@ type loop struct {
 	buf      []byte
 	events   [512]unix.EpollEvent
 	handler  handler
+	inflater *inflater                      // nil where compression is not offered
+	lost     func(c *conn, why error) error // takes a connection's failure; nil: it ends the run
 	progress func()
 	nextTick int64
 	pings    uint64
@@ -102,12 +104,13 @@ func (l *loop) close() {
 func (l *loop) drop(c *conn) {
 	if c.state != stateNone && c.state != stateClosed {
 		_ = unix.Close(int(c.fd))
-		c.state, c.partial, c.pending = stateClosed, nil, nil
+		c.state, c.partial, c.pending, c.writes = stateClosed, nil, nil, false
 	}
 }
 
 // poll waits for events up to the moment until, handles what is there, and
-// returns. The first thing that goes wrong on any connection ends the run.
+// returns. The first thing that goes wrong on any connection ends the run, unless
+// lost takes it.
 func (l *loop) poll(ctx context.Context, until int64) error {
 	now := l.clock.now()
 	if now >= l.nextTick {
@@ -138,7 +141,11 @@ func (l *loop) poll(ctx context.Context, until int64) error {
 			continue
 		}
 		c := &l.conns[event.Fd]
-		if err := l.handle(c, event.Events); err != nil {
+		err := l.handle(c, event.Events)
+		if err != nil && l.lost != nil {
+			err = l.lost(c, err)
+		}
+		if err != nil {
 			return fmt.Errorf("connection %d: %w", c.index, err)
 		}
 	}
@@ -217,7 +224,7 @@ func keep(partial, rest []byte) []byte {
 func (l *loop) consume(c *conn, b []byte) (rest []byte, need int, err error) {
 	at := l.clock.now()
 	if c.state == stateUpgrading {
-		rest, done, err := readUpgrade(b)
+		rest, done, err := readUpgrade(b, l.inflater != nil)
 		if err != nil || !done {
 			return rest, 0, err
 		}
@@ -228,9 +235,14 @@ func (l *loop) consume(c *conn, b []byte) (rest []byte, need int, err error) {
 		}
 	}
 	for {
-		op, payload, size, need, err := nextFrame(b)
+		op, payload, size, need, err := nextFrame(b, l.inflater != nil)
 		if err != nil || size == 0 {
 			return b, need, err
+		}
+		if b[0]&rsv1 != 0 {
+			if payload, err = l.inflater.inflate(payload); err != nil {
+				return nil, 0, err
+			}
 		}
 		b = b[size:]
 		switch op {

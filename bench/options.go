@@ -36,8 +36,11 @@ type options struct {
 	Requests    int           `json:"requests,omitempty"` // rest: under way at any time
 	Durability  string        `json:"durability"`
 	Dir         string        `json:"dir"`
+	Deflate     bool          `json:"deflate"`
 	AllowRemote bool          `json:"allow_remote"`
-	Prefix      string        `json:"prefix"` // of the rooms' names, new in each run
+	Impatient   bool          `json:"impatient,omitempty"` // storm
+	Admission   float64       `json:"admission,omitempty"` // storm: handshakes a second, 0 for the default
+	Prefix      string        `json:"prefix"`              // of the rooms' names, new in each run
 }
 
 // maxConns is how many sockets one process of the generator takes, within the
@@ -91,7 +94,7 @@ func (o *options) field(name string) any {
 		"url": &o.URL, "codec": &o.Codec, "room-prefix": &o.Prefix, "durability": &o.Durability, "dir": &o.Dir,
 		"members": &o.Conns, "connections": &o.Conns, "rooms": &o.Rooms, "publishers": &o.Publishers, "size": &o.Size,
 		"outstanding": &o.Outstanding, "slow-readers": &o.SlowReaders, "page": &o.Page, "scenario": &o.Scenario, "requests": &o.Requests, "processes": &o.Processes, "pid": &o.PID,
-		"rate": &o.Rate, "messages": &o.Messages, "allow-remote": &o.AllowRemote,
+		"rate": &o.Rate, "messages": &o.Messages, "allow-remote": &o.AllowRemote, "deflate": &o.Deflate, "impatient": &o.Impatient, "admission": &o.Admission,
 		"duration": &o.Duration, "warmup": &o.Warmup, "settle": &o.Settle, "timeout": &o.Timeout,
 	}[name]
 }
@@ -116,7 +119,10 @@ var flagHelp = map[string]string{
 	"requests":     "connections that ask, each for one thing at a time",
 	"durability":   "when a message counts: async or sync",
 	"dir":          "where a directory is made to write in, and removed",
+	"deflate":      "offer permessage-deflate; the server must agree, see compress.enabled",
 	"timeout":      "how long to wait for anything to happen",
+	"impatient":    "clients come again at once, not when they are told to",
+	"admission":    "the server's budget of handshakes a second (net.admission); 0 for the default, 2000 for each core",
 	"processes":    "processes that share the connections, 18000 in each at most",
 	"pid":          "the server's process, where it cannot be found by its port",
 	"allow-remote": "measure a server on another machine",
@@ -147,6 +153,7 @@ func (o *options) validateLoad(codecs []string, p *problems) {
 	p.unless(o.Rooms <= o.Conns, "--rooms %d: at most the number of connections, %d", o.Rooms, o.Conns)
 	p.unless(o.Publishers >= 1 && o.Publishers*o.Rooms <= o.Conns, "--publishers %d: from 1 to the members of a room", o.Publishers)
 	p.unless(o.Codec != codecFloor || o.Publishers == 1, "--publishers %d: a floor has no order among authors, so that only one can be checked", o.Publishers)
+	p.unless(o.Admission >= 0, "--admission %g: 0 or more", o.Admission)
 	p.unless(o.Rate >= 0, "--rate %g: 0 or more", o.Rate)
 	p.unless(o.Outstanding >= 1 && o.Outstanding <= 100_000, "--outstanding %d: from 1 to 100000", o.Outstanding)
 	p.unless(o.SlowReaders >= 0 && o.SlowReaders <= 90, "--slow-readers %d: from 0 to 90", o.SlowReaders)

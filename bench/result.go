@@ -17,7 +17,8 @@ type result struct {
 	Sent       uint64     `json:"sent"`
 	Delivered  uint64     `json:"delivered"`
 	Rate       float64    `json:"delivered_per_second"`
-	Bytes      uint64     `json:"bytes"`
+	Bytes      uint64     `json:"bytes"`                // of payload, inflated
+	Compressed uint64     `json:"compressed,omitempty"` // frames that came compressed
 	Latency    quantiles  `json:"latency_ms"`
 	Violations violations `json:"violations"`
 	Lags       uint64     `json:"lags"`
@@ -30,6 +31,9 @@ type result struct {
 	Append      *appendResult     `json:"append,omitempty"`      // append
 
 	Rest *restResult `json:"rest,omitempty"` // rest
+
+	Storm  *stormResult `json:"storm,omitempty"`  // storm
+	Gauges *gauges      `json:"gauges,omitempty"` // storm, and fanout with slow readers
 
 	// LimitedBy is "generator" where the generator could not do more, so
 	// that rates and latencies say nothing of the server; "" otherwise.
@@ -69,7 +73,7 @@ type connectionResult struct {
 func newResult(t *tally, elapsed time.Duration, s *server) *result {
 	seconds := elapsed.Seconds()
 	r := &result{
-		Seconds: seconds, Sent: t.Sent, Delivered: t.Delivered, Rate: float64(t.Delivered) / seconds, Bytes: t.Bytes,
+		Seconds: seconds, Sent: t.Sent, Delivered: t.Delivered, Rate: float64(t.Delivered) / seconds, Bytes: t.Bytes, Compressed: t.Compressed,
 		Latency: t.Latency.quantiles(), Violations: t.Violations, Lags: t.Lags, Refused: t.Refused,
 		Generator: generatorResult{CPUSeconds: t.CPU, Busy: t.BusiestCPU / seconds, LateSends: t.Late},
 	}
@@ -106,6 +110,9 @@ func (r *result) table() string {
 	row("time", "%.2f s", r.Seconds)
 	row("sent", "%d", r.Sent)
 	row("delivered", "%d, %.0f/s", r.Delivered, r.Rate)
+	if r.Options.Deflate {
+		row("compressed", "%d frames", r.Compressed)
+	}
 	row("latency", "p50 %.3f ms, p99 %.3f ms, p99.9 %.3f ms, max %.3f ms", r.Latency.P50, r.Latency.P99, r.Latency.P999, r.Latency.Max)
 	row("violations", "%d lost, %d duplicates, %d out of order; %d missed and told so, %d lags, %d refused",
 		r.Violations.Lost, r.Violations.Duplicates, r.Violations.Order, r.Violations.Told, r.Lags, r.Refused)
@@ -123,6 +130,12 @@ func (r *result) table() string {
 	}
 	if r.Rest != nil {
 		r.Rest.rows(row)
+	}
+	if r.Storm != nil {
+		r.Storm.rows(row)
+	}
+	if r.Gauges != nil {
+		r.Gauges.rows(row)
 	}
 	row("generator CPU", "%.2f s, %.0f%% of a core, %d late sends", r.Generator.CPUSeconds, 100*r.Generator.Busy, r.Generator.LateSends)
 	if r.LimitedBy != "" {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 )
@@ -51,7 +52,7 @@ func benchmarks() []benchmark {
 			name:    "conn",
 			summary: "open connections that join rooms, and measure the server's memory for each",
 			codecs:  []string{codecJSON, codecBinary, codecFloor},
-			flags:   append([]string{"connections", "rooms", "size", "settle"}, serverFlags...),
+			flags:   append([]string{"connections", "rooms", "size", "settle", "deflate"}, serverFlags...),
 			preset:  func(o *options) { o.Conns, o.Rooms, o.Messages = 1000, 100, 1 },
 			run:     runConn,
 		},
@@ -59,7 +60,7 @@ func benchmarks() []benchmark {
 			name:    "fanout",
 			summary: "publish to rooms, and count and time what each member gets",
 			codecs:  []string{codecJSON, codecBinary, codecFloor},
-			flags:   append([]string{"members", "rooms", "publishers", "size", "outstanding", "rate", "slow-readers", "duration", "messages", "warmup"}, serverFlags...),
+			flags:   append([]string{"members", "rooms", "publishers", "size", "outstanding", "rate", "slow-readers", "duration", "messages", "warmup", "deflate"}, serverFlags...),
 			preset:  func(o *options) { o.Conns = 1000 },
 			run:     runFanout,
 		},
@@ -75,7 +76,7 @@ func benchmarks() []benchmark {
 			name:    "history",
 			summary: "fill rooms with messages, and page through them",
 			codecs:  []string{codecJSON, codecBinary},
-			flags:   append([]string{"connections", "rooms", "size", "messages", "page", "duration"}, serverFlags...),
+			flags:   append([]string{"connections", "rooms", "size", "messages", "page", "duration", "deflate"}, serverFlags...),
 			help:    map[string]string{"messages": "messages that each room is filled with before"},
 			preset:  func(o *options) { o.Conns, o.Rooms, o.Messages, o.Outstanding = 16, 16, 5000, 64 },
 			run:     runHistory,
@@ -94,6 +95,21 @@ func benchmarks() []benchmark {
 				o.Scenario, o.Requests, o.Conns, o.Rate, o.Messages, o.Page = restPublish, 8, 20, 100, 5000, 50
 			},
 			run: runRest,
+		},
+		{
+			name:    "storm",
+			summary: "cut all members of rooms off at once, publish, and time how they come back and catch up",
+			codecs:  []string{codecJSON},
+			flags:   append([]string{"members", "rooms", "size", "messages", "rate", "impatient", "admission"}, serverFlags...),
+			help: map[string]string{
+				"messages": "messages that each room is filled with before, and as many that are published while all are away",
+				"rate":     "messages a second, of all rooms, while they come back",
+				"timeout":  "how long to wait for the answer to a handshake and a join",
+			},
+			preset: func(o *options) {
+				o.Conns, o.Rooms, o.Messages, o.Rate, o.Outstanding, o.Timeout = 5000, 100, 20, 100, 4, 20*time.Second
+			},
+			run: runStorm,
 		},
 		{
 			name:    "append",

@@ -55,7 +55,24 @@ func runSteps(ctx context.Context, command string, o *options, p *progress) (*re
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
-	p.stage("warming up")
+	if o.SlowReaders == 0 {
+		return s.warmAndMeasure(ctx)
+	}
+	t, err := parseTarget(ctx, o.URL, o.AllowRemote)
+	if err != nil {
+		return nil, err
+	}
+	g := watchGauges(ctx, t)
+	r, err := s.warmAndMeasure(ctx)
+	seen := g.end(ctx)
+	if err == nil {
+		r.Gauges = seen
+	}
+	return r, err
+}
+
+func (s *scenario) warmAndMeasure(ctx context.Context) (*result, error) {
+	s.progress.stage("warming up")
 	if _, err := s.crew.run(ctx, stepWarm); err != nil {
 		return nil, err
 	}

@@ -70,6 +70,23 @@ func (s *server) stop() (err error) {
 	return err
 }
 
+// stopOrFollow is stop, unless the process has ended: then another that listens
+// there by now is watched in its place.
+func (s *server) stopOrFollow(ctx context.Context, o *options) error {
+	err := s.stop()
+	if err == nil || s == nil {
+		return err
+	}
+	other := *o
+	other.PID = 0
+	now, err := watchServer(ctx, &other)
+	if err != nil {
+		return err
+	}
+	s.pid, s.begin = now.pid, usage{}
+	return s.stop()
+}
+
 // used is the CPU time between start and stop.
 func (s *server) used() usage {
 	if s == nil {

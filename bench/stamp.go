@@ -57,7 +57,16 @@ func appendContent(dst []byte, s stamp, size int) []byte {
 	return append(dst, '"')
 }
 
-var filler = bytes.Repeat([]byte("throng. "), 64)
+// filler is text that compresses about as well as prose and small JSON do: words
+// of a short list, in an order of their own.
+var filler = func() []byte {
+	words := bytes.Fields([]byte("message room order price client update market volume session between another because thirty about seven through people nothing morning under question river answer always paper letter second number window garden station colour"))
+	var text []byte
+	for n := uint32(1); len(text) < 4096; n = n*1664525 + 1013904223 { // Numerical Recipes' generator
+		text = append(append(text, words[(n>>16)%uint32(len(words))]...), ' ')
+	}
+	return text
+}()
 
 var errNoStamp = errors.New("a message without a stamp: somebody else publishes to the generator's rooms")
 

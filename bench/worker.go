@@ -35,6 +35,7 @@ const (
 	stepRest   = "rest"   // keep the connections for the settling time
 	stepDrain  = "drain"  // wait until everything sent has arrived
 	stepBegin  = "begin"  // forget what was counted
+	stepCut    = "cut"    // cut connections off
 	stepRun    = "run"    // measure
 	stepFinish = "finish" // report
 )
@@ -75,6 +76,8 @@ func newWorker(ctx context.Context, j job, progress func(*tally)) (worker, error
 		return newFanout(part)
 	case "echo":
 		return newEcho(part)
+	case "storm":
+		return newStorm(part)
 	case "history":
 		return newHistory(part)
 	default:

@@ -49,6 +49,7 @@ type endpoint struct {
 	meters  *endpointMeters
 	changed *changes      // where the queue's changes go to be written
 	wake    chan struct{} // of the dispatcher; capacity 1
+	most    int64         // bytes of the queue
 
 	coverage coverage // static after load
 
@@ -59,6 +60,7 @@ type endpoint struct {
 	oldest        *entry
 	newest        *entry
 	waiting       int
+	bytes         int64 // of what waits, see cost
 	lanes         map[string]*lane
 	due           laneHeap
 	running       int
@@ -86,6 +88,7 @@ func newEndpoint(cfg Endpoint, o *Options, changed *changes) *endpoint {
 		log:      o.Logger.With(slog.String("endpoint", cfg.Name)),
 		changed:  changed,
 		wake:     make(chan struct{}, 1),
+		most:     o.MaxBytes / int64(len(o.Endpoints)),
 		lanes:    make(map[string]*lane),
 		breaker:  breaker{after: o.BreakAfter, first: o.MinBreak, longest: o.MaxBreak},
 	}
@@ -110,7 +113,7 @@ func laneOf(e *event) string {
 	return "u" + e.user
 }
 
-// add puts written events at the queue's end. Past the bound the oldest go.
+// add puts written events at the queue's end. Past a bound the oldest go.
 func (ep *endpoint) add(entries []*entry) {
 	ep.mu.Lock()
 	defer ep.mu.Unlock()
@@ -118,7 +121,7 @@ func (ep *endpoint) add(entries []*entry) {
 	for _, e := range entries {
 		ep.pushLocked(e, now)
 	}
-	for ep.waiting > ep.MaxWaiting && ep.dropOldestLocked() {
+	for (ep.waiting > ep.MaxWaiting || ep.bytes > ep.most) && ep.dropOldestLocked() {
 	}
 	ep.wakeUp()
 }
@@ -129,6 +132,7 @@ func (ep *endpoint) pushLocked(e *entry, now time.Time) {
 	if l == nil {
 		l = &lane{key: key, due: now, place: -1}
 		ep.lanes[key] = l
+		ep.countLocked(l.cost())
 	}
 	e.lane, e.written = l, e.last
 	if l.head == nil {
@@ -145,6 +149,7 @@ func (ep *endpoint) pushLocked(e *entry, now time.Time) {
 	}
 	ep.newest = e
 	ep.waiting++
+	ep.countLocked(e.cost())
 }
 
 // removeLocked takes an event out of the queue: its lane's first, or the second
@@ -163,6 +168,7 @@ func (ep *endpoint) removeLocked(e *entry) {
 	switch {
 	case l.head == nil:
 		delete(ep.lanes, l.key)
+		ep.countLocked(-l.cost())
 		if l.place >= 0 {
 			heap.Remove(&ep.due, l.place)
 		}
@@ -181,6 +187,7 @@ func (ep *endpoint) removeLocked(e *entry) {
 	}
 	e.gone = true
 	ep.waiting--
+	ep.countLocked(-e.cost())
 	ep.changed.touch(ep, e)
 }
 

@@ -7,19 +7,21 @@ import (
 // intake takes events from those to whom they happen, who never wait. Runs of
 // messages that follow one another in a room become one.
 type intake struct {
-	limit int
-	wake  chan struct{} // capacity 1
+	limit  int
+	memory Account
+	wake   chan struct{} // capacity 1
 
 	mu     sync.Mutex
 	roomy  sync.Cond // there is space for offer
 	items  []event
+	bytes  int64          // that are counted for items
 	runs   map[string]int // the place of a room's newest event, where that is a run of messages
 	lost   bool           // a run of messages was not taken
 	closed bool
 }
 
-func (in *intake) init(limit int) {
-	in.limit = limit
+func (in *intake) init(limit int, memory Account) {
+	in.limit, in.memory = limit, memory
 	in.wake = make(chan struct{}, 1)
 	in.runs = make(map[string]int)
 	in.roomy.L = &in.mu
@@ -72,19 +74,24 @@ func (in *intake) putLocked(e event, limit int) bool {
 		in.wakeUp()
 	}
 	in.items = append(in.items, e)
+	cost := eventCost + e.texts()
+	in.bytes += cost
+	in.memory.Add(cost)
 	return true
 }
 
-// take returns what has gathered, and whether runs of messages were lost since the
-// last call. The slice that is given is used for what comes next.
-func (in *intake) take(empty []event) (items []event, lost bool) {
+// take returns what has gathered, the bytes that are counted for it, which are the
+// caller's to give back, and whether runs of messages were lost since the last
+// call. The slice that is given is used for what comes next.
+func (in *intake) take(empty []event) (items []event, bytes int64, lost bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	items, in.items = in.items, empty
+	bytes, in.bytes = in.bytes, 0
 	lost, in.lost = in.lost, false
 	clear(in.runs)
 	in.roomy.Broadcast()
-	return items, lost
+	return items, bytes, lost
 }
 
 // close ends the intake; what was taken stays.

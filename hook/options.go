@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -45,6 +46,9 @@ type Options struct {
 	Metrics *metrics.Set     // nil registers nowhere
 	Now     func() time.Time // nil means time.Now
 
+	Memory   Account // counts what the queues hold; nil for nobody
+	MaxBytes int64   // that all queues may hold, each an even part; past it the oldest events go; 0 for no bound
+
 	Concurrency int           // deliveries under way to one endpoint; 0 means 8
 	Intake      int           // events that may wait to be written; 0 means 65,536
 	MaxDead     int           // dead letters of an endpoint; past it the oldest go; 0 means 10,000
@@ -55,6 +59,15 @@ type Options struct {
 	MaxBreak    time.Duration // and at most; 0 means 1 min
 	Audit       time.Duration // how often the queues are compared with the rooms' logs; 0 means 1 h
 }
+
+// Account counts bytes of memory against the server's budget. It is safe for
+// concurrent use.
+type Account interface{ Add(bytes int64) }
+
+// nobody counts for nobody.
+type nobody struct{}
+
+func (nobody) Add(int64) {}
 
 func (o Options) withDefaults() Options {
 	if o.Logged == nil {
@@ -68,6 +81,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Memory == nil {
+		o.Memory = nobody{}
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = math.MaxInt64
 	}
 	setDefault(&o.Concurrency, 8)
 	setDefault(&o.Intake, 65_536)

@@ -59,7 +59,7 @@ func open(o Options) (*Webhooks, error) {
 		return nil, err
 	}
 	w := &Webhooks{opts: o, log: o.Logger, audits: make(chan struct{}, 1), stop: make(chan struct{}), named: make(map[string]Events)}
-	w.intake.init(o.Intake)
+	w.intake.init(o.Intake, o.Memory)
 	w.changes.wake = w.intake.wake
 	w.meters = newMeters(o.Metrics)
 	for _, cfg := range o.Endpoints {
@@ -71,6 +71,7 @@ func open(o Options) (*Webhooks, error) {
 	}
 	for _, ep := range w.endpoints {
 		ep.meters = newEndpointMeters(o.Metrics, ep)
+		ep.add(nil) // what was read may be past a bound that is new
 	}
 	return w, nil
 }

@@ -389,7 +389,7 @@ func TestTimeout(t *testing.T) {
 // TestIntakeAllocates nothing for a run of messages that goes on.
 func TestIntakeAllocates(t *testing.T) {
 	var in intake
-	in.init(100)
+	in.init(100, nobody{})
 	next := uint64(1)
 	e := event{kind: Message, room: "lobby", span: span{"e", next, next}}
 	in.put(e)

@@ -28,6 +28,7 @@ type batch struct {
 	added        map[*endpoint][]*entry
 	rooms        map[string]bool // that have something in added
 	extended     []extended
+	taken        int64 // bytes that are counted for what the intake gave
 }
 
 // extended is a run that has become longer.
@@ -62,6 +63,7 @@ func (wr *writer) run(ctx context.Context) {
 				ep.add(entries)
 			}
 		}
+		wr.w.opts.Memory.Add(-b.taken)
 		switch {
 		case stopping && (err != nil || len(b.keys) == 0):
 			return
@@ -105,7 +107,8 @@ func (wr *writer) gather() *batch {
 	b := &batch{added: make(map[*endpoint][]*entry), rooms: make(map[string]bool)}
 	w := wr.w
 	now := w.opts.Now()
-	items, lost := w.intake.take(wr.empty[:0])
+	items, taken, lost := w.intake.take(wr.empty[:0])
+	b.taken = taken
 	if lost {
 		w.startAudit()
 	}

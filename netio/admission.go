@@ -1,7 +1,6 @@
 package netio
 
 import (
-	"container/list"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -23,12 +22,13 @@ const (
 // session to set up and the joins that follow, so that a server that takes them
 // all at once answers nobody in time.
 //
-// While there is budget a handshake is admitted at once. Past it handshakes wait,
-// first come, first served, for the budget to refill. The queue is as long as
-// what refills in admissionWait, so that its length bounds the time as well. Who
-// finds it full is refused, and told when to come again: each of them gets the
-// next place in the budget after those that were told before it, so that clients
-// that do as they are told find budget.
+// While there is budget a handshake is admitted at once. Past it handshakes wait
+// for the budget to refill, the addresses that they come from in turn. The queue is
+// as long as what refills in admissionWait, so that its length bounds the time as
+// well. Who finds it full takes a place of the address that has most of them; where
+// that is its own, it is refused. Who is refused is told when to come again: each
+// gets the next place in the budget after those that were told before it, so that
+// clients that do as they are told find budget.
 //
 // It is safe for concurrent use. With a rate that is off, all are admitted.
 type admission struct {
@@ -43,8 +43,7 @@ type admission struct {
 	budget   float64   // handshakes
 	refilled time.Time // when it was brought up to date
 	promised time.Time // until when the budget to come was promised to refused clients
-	waiting  list.List // of *Conn, in the order in which they came
-	place    map[*Conn]*list.Element
+	line     line
 
 	queued, refused uint64 // since the start
 }
@@ -53,7 +52,7 @@ type admission struct {
 func newAdmission(r proto.Rate, now time.Time) *admission {
 	a := &admission{
 		perSecond: r.PerSecond, burst: float64(r.Burst), budget: float64(r.Burst), refilled: now,
-		wake: make(chan struct{}, 1), place: make(map[*Conn]*list.Element),
+		wake: make(chan struct{}, 1), line: newLine(),
 	}
 	if !r.Off() {
 		a.places = int(min(max(r.PerSecond*admissionWait.Seconds(), 1), admissionQueue))
@@ -79,38 +78,55 @@ const (
 )
 
 // enter admits a handshake, has it wait, or refuses it; after is then how long
-// the client should stay away.
-func (a *admission) enter(c *Conn, now time.Time) (answer int, after time.Duration) {
+// the client should stay away. Where it waits in the place of another handshake,
+// pushed, that one is to be refused.
+func (a *admission) enter(c *Conn, now time.Time) (answer int, after time.Duration, pushed *Conn) {
 	if a.perSecond == 0 {
-		return admitted, 0
+		return admitted, 0, nil
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.refillLocked(now)
-	n := a.waiting.Len()
-	switch {
-	case n == 0 && a.budget >= 1:
+	n := a.line.count()
+	if n == 0 && a.budget >= 1 {
 		a.budget--
-		return admitted, 0
-	case n < a.places:
-		a.place[c] = a.waiting.PushBack(c)
-		a.queued++
-		if n == 0 {
-			select {
-			case a.wake <- struct{}{}:
-			default:
-			}
-		}
-		return toWait, 0
+		return admitted, 0, nil
 	}
+	if n >= a.places {
+		if pushed = a.line.pushOut(c); pushed == nil {
+			return notAdmitted, a.promiseLocked(now), nil
+		}
+	}
+	a.line.add(c)
+	a.queued++
+	if n == 0 {
+		select {
+		case a.wake <- struct{}{}:
+		default:
+		}
+	}
+	return toWait, 0, pushed
+}
+
+// promise counts a handshake that is refused, and returns how long its client
+// should stay away.
+func (a *admission) promise(now time.Time) time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.promiseLocked(now)
+}
+
+func (a *admission) promiseLocked(now time.Time) time.Duration {
 	a.refused++
-	if least := now.Add(time.Duration(n) * a.each); a.promised.Before(least) {
+	if least := now.Add(time.Duration(a.line.count()) * a.each); a.promised.Before(least) {
 		a.promised = least
 	}
-	if a.promised.Before(now.Add(retryMost)) {
-		a.promised = a.promised.Add(a.each)
+	if !a.promised.Before(now.Add(retryMost)) {
+		return jitter(a.promised.Sub(now)) // which many are told
 	}
-	return notAdmitted, jitter(a.promised.Sub(now))
+	a.promised = a.promised.Add(a.each)
+	d := a.promised.Sub(now)
+	return d + rand.N(max(d/4, time.Second)) // a header tells whole seconds
 }
 
 // next takes the handshakes from the queue that the budget now allows, and
@@ -119,11 +135,11 @@ func (a *admission) next(dst []*Conn, now time.Time) ([]*Conn, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.refillLocked(now)
-	for a.waiting.Len() > 0 && a.budget >= 1 {
+	for a.line.count() > 0 && a.budget >= 1 {
 		a.budget--
-		dst = append(dst, a.takeLocked(a.waiting.Front()))
+		dst = append(dst, a.line.next())
 	}
-	return dst, a.waiting.Len() > 0
+	return dst, a.line.count() > 0
 }
 
 // all takes all handshakes from the queue.
@@ -131,8 +147,8 @@ func (a *admission) all() []*Conn {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var conns []*Conn
-	for a.waiting.Len() > 0 {
-		conns = append(conns, a.takeLocked(a.waiting.Front()))
+	for a.line.count() > 0 {
+		conns = append(conns, a.line.next())
 	}
 	return conns
 }
@@ -141,15 +157,7 @@ func (a *admission) all() []*Conn {
 func (a *admission) forget(c *Conn) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if e := a.place[c]; e != nil {
-		a.takeLocked(e)
-	}
-}
-
-func (a *admission) takeLocked(e *list.Element) *Conn {
-	c := a.waiting.Remove(e).(*Conn)
-	delete(a.place, c)
-	return c
+	a.line.forget(c)
 }
 
 func (a *admission) refillLocked(now time.Time) {
@@ -164,7 +172,7 @@ func (a *admission) refillLocked(now time.Time) {
 func (a *admission) counts() (waiting int, queued, refused uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.waiting.Len(), a.queued, a.refused
+	return a.line.count(), a.queued, a.refused
 }
 
 // run lets handshakes go on as the budget refills, until stop is closed.
@@ -218,6 +226,13 @@ func (c *Conn) admit() {
 	c.handshake(head, findHead(head, 0))
 	c.loop.core.pool.put(head)
 	c.accountIn()
+}
+
+// pushedOut refuses a handshake whose place another one has got.
+func (c *Conn) pushedOut() {
+	if c.turn == turnWaiting {
+		c.refuseKept(proto.ErrUnavailable.After(c.loop.core.admission.promise(time.Now())))
+	}
 }
 
 // leaveQueue gives up the handshake's place in the queue, if it has one.

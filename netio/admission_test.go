@@ -3,6 +3,7 @@ package netio
 import (
 	"fmt"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,7 +23,7 @@ func TestAdmissionBudget(t *testing.T) {
 	var first, last time.Duration
 	for i := range conns {
 		conns[i] = new(Conn)
-		answer, after := a.enter(conns[i], now)
+		answer, after, _ := a.enter(conns[i], now)
 		got[answer]++
 		if answer != notAdmitted {
 			continue
@@ -36,8 +37,8 @@ func TestAdmissionBudget(t *testing.T) {
 		t.Fatalf("admitted, waiting, refused: %v, want %v", got, want)
 	}
 	// The queue takes 5 s, and each of those that were refused 0.1 s more; the
-	// jitter adds as much at the most.
-	if first < 5*time.Second || first > 11*time.Second || last < 9*time.Second || last > 20*time.Second {
+	// jitter adds a quarter at the most.
+	if first < 5*time.Second || first > 6500*time.Millisecond || last < 9*time.Second || last > 12500*time.Millisecond {
 		t.Errorf("the first is asked to stay away for %v, the last for %v", first, last)
 	}
 	a.forget(conns[4])
@@ -52,7 +53,7 @@ func TestAdmissionBudget(t *testing.T) {
 	if want := slices.Concat(conns[3:4], conns[5:14]); !slices.Equal(turns, want) {
 		t.Errorf("%d handshakes went on, want the first %d of those that still wait, in order", len(turns), len(want))
 	}
-	if answer, _ := a.enter(new(Conn), now); answer != toWait {
+	if answer, _, _ := a.enter(new(Conn), now); answer != toWait {
 		t.Error("somebody overtook those that wait")
 	}
 	if turns, more := a.next(nil, now.Add(time.Hour)); len(turns) != 3 || !more {
@@ -61,8 +62,56 @@ func TestAdmissionBudget(t *testing.T) {
 	if left := len(a.all()); left != 50-1-10+1-3 {
 		t.Errorf("%d were left", left)
 	}
-	if waiting, queued, refused := a.counts(); waiting != 0 || queued != 51 || refused != 47 || len(a.place) != 0 {
-		t.Errorf("the counts are %d, %d, %d, with %d places", waiting, queued, refused, len(a.place))
+	if waiting, queued, refused := a.counts(); waiting != 0 || queued != 51 || refused != 47 || a.line.count() != 0 {
+		t.Errorf("the counts are %d, %d, %d, with %d places", waiting, queued, refused, a.line.count())
+	}
+}
+
+// TestAdmissionTakesAddressesInTurn: an address that comes with a flood fills the
+// queue only as long as nobody else wants a place in it, and others do not wait
+// behind the flood.
+func TestAdmissionTakesAddressesInTurn(t *testing.T) {
+	now := time.Unix(1, 0)
+	a := newAdmission(proto.Rate{PerSecond: 10, Burst: 1}, now) // 50 places
+	from := func(address string) *Conn {
+		return &Conn{client: newEndpoint(netip.AddrPortFrom(netip.MustParseAddr(address), 1))}
+	}
+	a.enter(from("192.0.2.1"), now) // has the budget
+	var flood, few []*Conn
+	for range 60 {
+		c := from("192.0.2.1")
+		flood = append(flood, c)
+		if answer, _, pushed := a.enter(c, now); pushed != nil || (answer == toWait) != (len(flood) <= 50) {
+			t.Fatalf("handshake %d of the flood: answer %d, %v pushed out", len(flood), answer, pushed)
+		}
+	}
+	for i := range 3 {
+		c := from(fmt.Sprintf("2001:db8::%d", i+1)) // one network
+		few = append(few, c)
+		if answer, _, pushed := a.enter(c, now); answer != toWait || pushed != flood[49-i] {
+			t.Fatalf("handshake %d of another address: answer %d, pushed out the wrong one", i+1, answer)
+		}
+	}
+	if answer, _, pushed := a.enter(from("192.0.2.1"), now); answer != notAdmitted || pushed != nil {
+		t.Errorf("the flood goes on: answer %d", answer)
+	}
+	var turns []*Conn
+	for range 8 {
+		now = now.Add(100 * time.Millisecond)
+		turns, _ = a.next(turns, now)
+	}
+	if want := []*Conn{flood[0], few[0], flood[1], few[1], flood[2], few[2], flood[3], flood[4]}; !slices.Equal(turns, want) {
+		t.Error("the addresses did not take turns")
+	}
+	// With as many addresses as places nobody has more than one, and gives it up.
+	for i := range 100 {
+		answer, _, _ := a.enter(from(fmt.Sprintf("198.51.100.%d", i)), now)
+		if want := map[bool]int{true: toWait, false: notAdmitted}[i < 49]; answer != want {
+			t.Fatalf("address %d: answer %d, want %d", i, answer, want)
+		}
+	}
+	if waiting, _, _ := a.counts(); waiting != 50 || len(a.all()) != 50 || a.line.count() != 0 || len(a.line.lanes) != 0 {
+		t.Errorf("%d waited", waiting)
 	}
 }
 
@@ -73,7 +122,7 @@ func TestAdmissionAdvice(t *testing.T) {
 	a := newAdmission(proto.Rate{PerSecond: 100, Burst: 100}, now)
 	later := make(map[int]int) // clients by the second in which they come again
 	for range 100_000 {
-		if answer, after := a.enter(new(Conn), now); answer == notAdmitted {
+		if answer, after, _ := a.enter(new(Conn), now); answer == notAdmitted {
 			if after < time.Second || after > 2*retryMost+time.Second {
 				t.Fatalf("told to stay away for %v", after)
 			}
@@ -83,7 +132,7 @@ func TestAdmissionAdvice(t *testing.T) {
 	a = newAdmission(proto.Rate{PerSecond: 100, Burst: 100}, now)
 	clear(later)
 	for range 3000 {
-		if answer, after := a.enter(new(Conn), now); answer == notAdmitted {
+		if answer, after, _ := a.enter(new(Conn), now); answer == notAdmitted {
 			later[int(after/time.Second)]++
 		}
 	}

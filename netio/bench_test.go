@@ -34,7 +34,7 @@ func bare(t testing.TB, h Handler) (*Conn, int) {
 	}
 	t.Cleanup(func() { _, _ = unix.Close(pair[0]), unix.Close(pair[1]) })
 	c := newConn(l, pair[0], netip.AddrPort{}, 0)
-	c.phase, c.opened, c.maxMessage, c.maxReplies = phaseOpen, true, 1<<20, 1<<20
+	c.phase, c.told, c.maxMessage, c.maxReplies = phaseOpen, toldOpen, 1<<20, 1<<20
 	return c, pair[1]
 }
 

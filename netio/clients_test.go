@@ -52,6 +52,9 @@ func otherClients(t *testing.T, deflate bool) {
 			if c.Subprotocol() != "p" {
 				t.Errorf("subprotocol %q", c.Subprotocol())
 			}
+			if got := s.metric("throng_inflate_messages_total"); (got != "0") != deflate {
+				t.Errorf("%s compressed messages came", got)
+			}
 		})
 		t.Run("coder", func(t *testing.T) {
 			ctx := t.Context()
@@ -84,7 +87,7 @@ func otherClients(t *testing.T, deflate bool) {
 // TestChurn: thousands of connections come, talk while others broadcast to
 // them, and go in every way; nothing is left, and every Open has its Closed.
 func TestChurn(t *testing.T) {
-	churn(t, Options{}, 150, func(p *peer) *peer { return p })
+	churn(t, Options{}, newRecorder, 150, func(p *peer) *peer { return p })
 }
 
 // TestTLSChurn is TestChurn over TLS, in which clients go inside the TLS
@@ -92,7 +95,7 @@ func TestChurn(t *testing.T) {
 func TestTLSChurn(t *testing.T) {
 	server, client := tlsSides(t)
 	client.ClientSessionCache = tls.NewLRUClientSessionCache(4)
-	churn(t, Options{TLS: server}, 60, func(p *peer) *peer {
+	churn(t, Options{TLS: server}, newRecorder, 60, func(p *peer) *peer {
 		if rand.IntN(10) == 0 {
 			left := rand.IntN(600) // bytes of what the client would send
 			p.Conn = &cutter{p.Conn, func(c net.Conn, b []byte) error {
@@ -110,14 +113,14 @@ func TestTLSChurn(t *testing.T) {
 
 // churn has clients come and go on a server with these options. begin is what
 // they do first on a new connection.
-func churn(t *testing.T, o Options, rounds int, begin func(*peer) *peer) {
+func churn(t *testing.T, o Options, handler func() *recorder, rounds int, begin func(*peer) *peer) {
 	onPollers(t, func(t *testing.T, open func() (poller, error)) {
 		var (
 			mu             sync.Mutex
 			live           = make(map[*Conn]bool)
 			opened, closed int
 		)
-		r := newRecorder()
+		r := handler()
 		r.open = func(c *Conn) {
 			mu.Lock()
 			defer mu.Unlock()

@@ -64,13 +64,13 @@ type Conn struct {
 	state      any
 
 	// Owned by the loop's goroutine.
-	in     *frameReader  // nil between two messages; holds the head in phaseHandshake
-	inHeld atomic.Uint32 // bytes of in that are accounted for; anybody may read it
-	turn   turn          // how its handshake stands with core.admission
-	opened bool          // Handler.Open was called
-	told   bool          // Handler.Closed was called
-	paused bool          // reading waits until replies have drained
-	muted  bool          // only the peer's close frame matters any more
+	in      *frameReader  // nil between two messages; holds the head in phaseHandshake
+	inHeld  atomic.Uint32 // bytes of in that are accounted for; anybody may read it
+	turn    turn          // how its handshake stands with core.admission
+	told    told          // what Handler knows of it
+	paused  bool          // reading waits until replies have drained
+	yielded bool          // … or just until the loop's other connections have had their turn
+	muted   bool          // only the peer's close frame matters any more
 
 	// Guarded by mu, which stands below the small ones: this way there are
 	// no holes.
@@ -85,6 +85,15 @@ type Conn struct {
 	out     *outbox             // nil while nothing waits
 	tls     *tlsStream          // nil for plain TCP; changed by the loop's goroutine alone
 }
+
+// told is how far Handler has been told of a connection.
+type told uint8
+
+const (
+	toldNothing told = iota
+	toldOpen         // Handler.Open was called
+	toldClosed       // Handler.Closed was called
+)
 
 // origin is what is known of a connection when it is accepted.
 type origin uint8

@@ -84,6 +84,7 @@ var (
 	errCloseCode    = &protocolError{ws.StatusProtocolError, "close code that must not be sent"}
 	errText         = &protocolError{ws.StatusInvalidFramePayloadData, "text is not valid UTF-8"}
 	errReason       = &protocolError{ws.StatusInvalidFramePayloadData, "close reason is not valid UTF-8"}
+	errFragments    = &protocolError{ws.StatusPolicyViolation, "too many fragments with nothing in them"}
 	errTooBig       = &protocolError{ws.StatusMessageTooBig, "message is too long"}
 )
 
@@ -136,7 +137,7 @@ type frameHeader struct {
 func parseHeader(b []byte, allowed byte) (h frameHeader, size int, err *protocolError) {
 	h.op, h.fin = ws.OpCode(b[0]&opBits), b[0]&finBit != 0
 	if rsv := b[0] & rsvBits; rsv != 0 {
-		if rsv&^allowed != 0 || !h.op.IsData() {
+		if rsv&^allowed != 0 || h.op != ws.OpText && h.op != ws.OpBinary {
 			return h, 0, errRSV
 		}
 		h.packed = true

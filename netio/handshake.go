@@ -79,7 +79,7 @@ func (c *Conn) readHead(b []byte) {
 		// A client has nothing to say before it is answered (RFC 6455,
 		// section 4.1); what little it does say is kept.
 		if len(b) > c.loop.core.limits.HandshakeBytes {
-			c.refuse(proto.ErrHandshakeLarge.New())
+			c.refuseKept(proto.ErrHandshakeLarge.New())
 		}
 		return
 	}
@@ -197,16 +197,20 @@ func (c *Conn) accept(h *head, r *Request, key string) *proto.Error {
 		return proto.ErrOrigin.New()
 	}
 	if c.turn == turnNone {
-		switch answer, after := c.loop.core.admission.enter(c, time.Now()); answer {
+		if c.origin.is(trusted) {
+			c.client = newEndpoint(c.loop.core.proxies.client(c.client.addrPort(), h.values(forwardedHeader)))
+		}
+		answer, after, pushed := c.loop.core.admission.enter(c, time.Now())
+		if pushed != nil {
+			pushed.loop.post(pushed, taskPushed)
+		}
+		switch answer {
 		case toWait:
 			c.turn = turnWaiting
 			return nil
 		case notAdmitted:
 			return proto.ErrUnavailable.After(after)
 		}
-	}
-	if c.origin.is(trusted) {
-		c.client = newEndpoint(c.loop.core.proxies.client(c.client.addrPort(), h.values(forwardedHeader)))
 	}
 	r.Address = c.Address()
 	a, err := c.loop.core.handler.Upgrade(r)
@@ -247,7 +251,7 @@ func (c *Conn) accept(h *head, r *Request, key string) *proto.Error {
 	if c.window != proto.Plain {
 		c.loop.core.stats.deflate(c.window)
 	}
-	c.opened = true
+	c.told = toldOpen
 	c.loop.core.handler.Open(c)
 	c.uncork()
 	return nil
@@ -309,7 +313,7 @@ func (c *Conn) refuse(err *proto.Error) {
 // handshakeLate ends a handshake that took too long.
 func (c *Conn) handshakeLate() {
 	if c.turn == turnWaiting {
-		c.refuse(proto.ErrUnavailable.After(jitter(retrySoon)))
+		c.refuseKept(proto.ErrUnavailable.After(jitter(retrySoon)))
 		return
 	}
 	if c.in == nil {
@@ -317,7 +321,14 @@ func (c *Conn) handshakeLate() {
 		c.die(CauseCut) // it never said a word
 		return
 	}
-	c.refuse(proto.ErrHandshakeTimeout.New())
+	c.refuseKept(proto.ErrHandshakeTimeout.New())
+}
+
+// refuseKept refuses a handshake of which something is kept, and lets go of that.
+func (c *Conn) refuseKept(err *proto.Error) {
+	c.refuse(err)
+	c.loop.core.pool.put(c.takeHead())
+	c.accountIn()
 }
 
 // giveAway hands a plain HTTP request to net/http. The descriptor and the

@@ -206,7 +206,9 @@ func (s *testServer) metric(name string) string {
 type peer struct {
 	t testing.TB
 	net.Conn
-	buf []byte // read and not yet looked at
+	buf     []byte // read and not yet looked at
+	inflate bool   // read inflates what is compressed
+	packed  int    // frames that it has inflated
 }
 
 // connect opens a TCP connection, without a handshake.
@@ -301,6 +303,13 @@ func (p *peer) rest() string {
 
 // clientFrame returns a masked frame. first is its first byte.
 func clientFrame(first byte, payload []byte) []byte {
+	var mask [4]byte
+	binary.BigEndian.PutUint32(mask[:], rand.Uint32())
+	return maskedFrame(first, mask, payload)
+}
+
+// maskedFrame is clientFrame with that mask.
+func maskedFrame(first byte, mask [4]byte, payload []byte) []byte {
 	b := []byte{first}
 	switch n := len(payload); {
 	case n <= 125:
@@ -310,8 +319,6 @@ func clientFrame(first byte, payload []byte) []byte {
 	default:
 		b = binary.BigEndian.AppendUint64(append(b, 0x80|127), uint64(n))
 	}
-	var mask [4]byte
-	binary.BigEndian.PutUint32(mask[:], rand.Uint32())
 	b = append(append(b, mask[:]...), payload...)
 	ws.Cipher(b[len(b)-len(payload):], mask, 0)
 	return b
@@ -337,7 +344,10 @@ const (
 func (p *peer) read() string {
 	p.t.Helper()
 	for {
-		if f, ok := p.next(); ok {
+		if f, ok := p.next(); ok && p.inflate && strings.HasPrefix(f, "c") {
+			p.packed++
+			return unpack(p.t, f)
+		} else if ok {
 			return f
 		}
 		if err := p.more(); errors.Is(err, io.EOF) && len(p.buf) == 0 {

@@ -14,6 +14,10 @@ import (
 const (
 	inflateFree  = 64 << 10 // bytes of a message for which no ratio holds
 	inflateRatio = 200      // bytes beyond them for each compressed byte
+
+	// inflateTurn is how many bytes may come of what is read at once. Past it
+	// the loop's other connections have their turn first.
+	inflateTurn = 4 * readBufferSize
 )
 
 // What a client can break, RFC 7692.
@@ -42,6 +46,8 @@ type inflater struct {
 	pool   *buffers
 	memory *budget.Kind // counts the message while it lives
 	stats  *inflateStats
+
+	spent  int     // bytes inflated since whoever feeds it set it to 0
 	fixedL huffman // the codes of blocks with fixed codes
 	fixedD huffman
 
@@ -105,6 +111,7 @@ func (d *inflater) inflate(op ws.OpCode, in []byte, limit int) ([]byte, *protoco
 		d.release()
 		return nil, err
 	}
+	d.spent += len(d.out)
 	d.stats.messages.Add(1)
 	d.stats.bytesIn.Add(uint64(len(in)))
 	d.stats.bytesOut.Add(uint64(len(d.out)))

@@ -17,6 +17,7 @@ import (
 type core struct {
 	// Static after construction.
 	handler    Handler
+	counter    FrameCounter // the handler, nil where it does not count
 	limits     proto.Limits
 	upgrade    func(path string) bool
 	origins    originPolicy
@@ -79,9 +80,10 @@ const (
 	taskEnd                     // the poller has reported the hang-up
 	taskPause                   // stop reading
 	taskResume                  // read again
-	taskClosed                  // call Handler.Closed
+	taskClosed                  // it was ended from elsewhere: call Handler.Closed
 	taskDue                     // the time in the connection's slot has come
 	taskAdmit                   // its handshake's turn has come
+	taskPushed                  // another handshake has got its place in the queue
 	taskSecured                 // the TLS handshake is done
 )
 
@@ -206,11 +208,14 @@ func (c *Conn) run(kind taskKind) {
 	case taskResume:
 		c.resume()
 	case taskClosed:
+		c.forgetPartial()
 		c.tellClosed()
 	case taskDue:
 		c.due()
 	case taskAdmit:
 		c.admit()
+	case taskPushed:
+		c.pushedOut()
 	case taskSecured:
 		c.secured()
 	}

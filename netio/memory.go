@@ -68,10 +68,15 @@ func (h *holder) Held() int64 {
 }
 
 // Shed implements budget.Holder: the connection ends with a close frame where the
-// socket still takes one, and with a cut otherwise.
-func (h *holder) Shed() {
+// socket still takes one, and with a cut otherwise. One that has ended and has
+// nothing left to write is about to give back what it held.
+func (h *holder) Shed() bool {
 	c := (*Conn)(h)
 	c.mu.Lock()
+	if c.phase >= phaseDead || c.phase == phaseLinger && c.out == nil {
+		c.mu.Unlock()
+		return false
+	}
 	told := c.failLocked(CauseReplies, proto.ErrSlowConsumer.Close, proto.ErrSlowConsumer.Reason, true)
 	if c.out != nil || !told {
 		c.dieLocked(CauseReplies)
@@ -80,4 +85,5 @@ func (h *holder) Shed() {
 	if told {
 		c.loop.post(c, taskClosed)
 	}
+	return true
 }

@@ -88,13 +88,14 @@ func codeLabel(cause CloseCause, code ws.StatusCode) string {
 // String returns the cause as the metrics name it.
 func (c CloseCause) String() string {
 	return [...]string{
-		CausePeer:      "peer",
-		CauseCut:       "cut",
-		CauseProtocol:  "protocol",
-		CauseServer:    "server",
-		CauseHeartbeat: "heartbeat",
-		CauseReplies:   "replies",
-		CauseShutdown:  "shutdown",
+		CausePeer:       "peer",
+		CauseCut:        "cut",
+		CauseProtocol:   "protocol",
+		CauseServer:     "server",
+		CauseHeartbeat:  "heartbeat",
+		CauseReplies:    "replies",
+		CauseShutdown:   "shutdown",
+		CauseUnfinished: "unfinished",
 	}[c]
 }
 

@@ -11,8 +11,9 @@
 // wait do, its socket is not read any more until they have drained; replies
 // that come from elsewhere may still add up, and past their bound the
 // connection is closed. Of pings at most one waits. A message grows with what
-// has arrived of it, up to Accept.MaxMessage, and a head up to the handshake's
-// limits. What all of them hold together is counted in Options.Memory.
+// has arrived of it, up to Accept.MaxMessage and for as long as it goes on to
+// grow, and a head up to the handshake's limits. What all of them hold together
+// is counted in Options.Memory.
 //
 // Over TLS, crypto/tls runs on the event loop as everything else does; only a
 // handshake has a goroutine while it lasts. Outboxes hold plaintext, of which at
@@ -61,6 +62,15 @@ type Handler interface {
 	Closed(c *Conn, cause CloseCause)
 }
 
+// FrameCounter is what a Handler may be, too, so as to bound what Message does not
+// show.
+type FrameCounter interface {
+	// Frames tells of frames that brought no message: pings, pongs, and
+	// fragments but the last. It is called as Message is, once for each read
+	// that had some, after its messages.
+	Frames(c *Conn, n int)
+}
+
 // Request is the head of an upgrade request. Its strings and slices are
 // borrowed from the poller's buffer: copy what should outlive Upgrade.
 type Request struct {
@@ -87,11 +97,12 @@ type CloseCause uint8
 
 // The causes.
 const (
-	CausePeer      CloseCause = iota // the client's close frame
-	CauseCut                         // end of the stream, or a reset, without a close frame
-	CauseProtocol                    // the client broke RFC 6455
-	CauseServer                      // Conn.Close
-	CauseHeartbeat                   // silent for too long
-	CauseReplies                     // its replies passed their bound
-	CauseShutdown                    // the server is going
+	CausePeer       CloseCause = iota // the client's close frame
+	CauseCut                          // end of the stream, or a reset, without a close frame
+	CauseProtocol                     // the client broke RFC 6455
+	CauseServer                       // Conn.Close
+	CauseHeartbeat                    // silent for too long
+	CauseReplies                      // its replies passed their bound
+	CauseShutdown                     // the server is going
+	CauseUnfinished                   // a message came too slowly to its end
 )

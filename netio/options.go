@@ -71,7 +71,7 @@ type Options struct {
 	TLS *tls.Config
 
 	// Limits bound what a client may send and make grow. Of its fields,
-	// Outbox, Replies and Handshake… are used here, and Message and Envelope
+	// Outbox, Replies, MessageTimeout and Handshake… are used here, and Message and Envelope
 	// where Accept.MaxMessage is 0. The zero value is proto.DefaultLimits.
 	Limits proto.Limits
 	// PingInterval is the time between two pings on a connection; the first
@@ -192,6 +192,7 @@ func (o *Options) validate() error {
 		{"Limits.Message", int64(o.Limits.Message)},
 		{"Limits.Outbox", int64(o.Limits.Outbox)},
 		{"Limits.Replies", int64(o.Limits.Replies)},
+		{"Limits.MessageTimeout", int64(o.Limits.MessageTimeout)},
 		{"Limits.HandshakeTimeout", int64(o.Limits.HandshakeTimeout)},
 		{"Limits.HandshakeBytes", int64(o.Limits.HandshakeBytes)},
 		{"Limits.HandshakeLine", int64(o.Limits.HandshakeLine)},

@@ -69,7 +69,16 @@ func (c *Conn) readFrames(b []byte) {
 		r = c.loop.reader
 		r.maxMessage, r.inflater = int(c.maxMessage), c.inflater()
 	}
+	if r.inflater != nil {
+		r.inflater.spent = 0
+	}
 	n, err := r.feed(b, c)
+	if extra := r.extra; extra > 0 {
+		r.extra = 0
+		if c.loop.core.counter != nil && !c.muted {
+			c.loop.core.counter.Frames(c, extra)
+		}
+	}
 	switch {
 	case err != nil:
 		c.mu.Lock()
@@ -110,8 +119,36 @@ func (c *Conn) keepReader(r *frameReader) {
 	case c.in == nil:
 		c.in, c.loop.reader = r, c.loop.core.newReader()
 	}
+	c.expectMore()
 	if over {
 		c.tellClosed()
+	}
+}
+
+// forgetPartial gives back what was held of a message when the connection was
+// ended from elsewhere: none of it is read any more.
+func (c *Conn) forgetPartial() {
+	if c.in == nil || c.currentPhase() <= phaseClosing {
+		return
+	}
+	c.in.release()
+	c.in = nil
+	c.gainTick().Store(0)
+	c.accountIn()
+}
+
+// expectMore says by when more of the message that is on its way has to have
+// come. A connection that is not read from is not waited for.
+func (c *Conn) expectMore() {
+	gain := c.gainTick()
+	switch at := gain.Load(); {
+	case c.in == nil || c.paused:
+		if at != 0 {
+			gain.Store(0)
+		}
+	case at == 0 || c.in.gained >= enoughGained:
+		c.in.gained = 0
+		gain.Store(c.loop.core.clock.in(c.loop.core.limits.MessageTimeout))
 	}
 }
 
@@ -152,13 +189,17 @@ func (c *Conn) control(op ws.OpCode, payload []byte) bool {
 }
 
 // readOn reports whether the next frame may be read, and pauses reading once a
-// quarter of the replies that may wait do.
+// quarter of the replies that may wait do, or more came of compressed messages
+// than fits one turn.
 func (c *Conn) readOn() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.phase == phaseOpen && c.out != nil && c.out.replies > int(c.maxReplies/4) {
 		c.flushLocked()
 		c.paused = c.phase == phaseOpen && c.out != nil && c.out.replies > int(c.maxReplies/4)
+	}
+	if c.window != proto.Plain && !c.paused && c.phase <= phaseClosing && c.loop.unpack.spent > inflateTurn {
+		c.paused, c.yielded = true, true // the socket is likely to take bytes, which resumes it soon
 	}
 	c.muted = c.phase != phaseOpen
 	return !c.paused && c.phase <= phaseClosing
@@ -231,9 +272,17 @@ func (c *Conn) resume() {
 	}
 	reading := c.phase <= phaseClosing
 	c.mu.Unlock()
-	if !reading {
-		return
+	if reading {
+		if c.told != toldNothing {
+			c.expectMore()
+		}
+		c.readLeft()
+		c.readRest()
 	}
+}
+
+// readLeft reads what a pause has left, as far as it was decrypted.
+func (c *Conn) readLeft() {
 	if c.in != nil && c.in.rest != nil {
 		rest := c.in.rest
 		c.in.rest = nil
@@ -241,7 +290,15 @@ func (c *Conn) resume() {
 		c.loop.core.pool.put(rest)
 		c.accountIn()
 	}
-	c.readRest()
+}
+
+// lastTurn reads, as readLeft does, what other connections were to have their turn
+// before: the peer has gone, and there will be no other turn.
+func (c *Conn) lastTurn() {
+	for c.yielded {
+		c.paused, c.yielded = false, false
+		c.readLeft()
+	}
 }
 
 // watchInputLocked undoes a pause, and reports whether the connection is read
@@ -254,7 +311,7 @@ func (c *Conn) watchInputLocked() bool {
 		c.watch = watchRead
 		_ = c.loop.poll.Control(c.op, netpoll.PollReadable) // an open descriptor can be watched
 	}
-	c.paused = false
+	c.paused, c.yielded = false, false
 	if c.out != nil {
 		c.watchLocked()
 	}
@@ -274,6 +331,10 @@ func (c *Conn) onHup(netpoll.Poll) error {
 // end reads what the peer sent before it went, and closes the descriptor.
 func (c *Conn) end() {
 	for range maxEndReads {
+		for c.yielded {
+			c.lastTurn()
+			c.readRest()
+		}
 		if p := c.currentPhase(); c.paused || p == phaseHandshake || p >= phaseDead {
 			break
 		}
@@ -311,10 +372,10 @@ func (c *Conn) end() {
 
 // tellClosed calls Handler.Closed, once, if Open was called.
 func (c *Conn) tellClosed() {
-	if !c.opened || c.told {
+	if c.told != toldOpen {
 		return
 	}
-	c.told = true
+	c.told = toldClosed
 	c.mu.Lock()
 	cause, code := c.cause, c.code
 	c.mu.Unlock()

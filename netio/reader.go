@@ -14,6 +14,15 @@ type frameSink interface {
 	control(op ws.OpCode, payload []byte) bool
 }
 
+// maxEmptyFragments is how many fragments of a message may be empty, its last one
+// apart. A client that streams may send some; none needs that many.
+const maxEmptyFragments = 1024
+
+// enoughGained is how many bytes of a message have to come within
+// Limits.MessageTimeout, if not its end: 70 a second by default, which the worst
+// of lines does.
+const enoughGained = 4 << 10
+
 // frameReader turns a client's bytes, however they are cut, into messages and
 // control frames (RFC 6455, section 5). A frame that lies whole in what is fed
 // is unmasked in place and copied nowhere. Only between two feeds inside a
@@ -21,6 +30,9 @@ type frameSink interface {
 //
 // A compressed message is inflated when it is whole, so that no stream has a
 // state of its own for that.
+//
+// A fragment may be empty, and no bound on bytes is one on how many are: that
+// has its own, past which a message is no message any more.
 //
 // The zero value with pool and maxMessage set is a new stream. A reader serves
 // one goroutine at a time.
@@ -42,6 +54,14 @@ type frameReader struct {
 	packed bool // it is compressed
 	msg    []byte
 	text   utf8Check
+	empty  int // its fragments that brought nothing
+
+	// gained is what has come of messages since the connection last set it to
+	// 0: their bytes, and enough where the reader stood between two.
+	gained int
+	// extra is how many frames that brought no message have come since the
+	// connection last set it to 0.
+	extra int
 
 	ctl    [maxControl]byte // a control frame that has not arrived whole
 	ctlLen int
@@ -80,6 +100,9 @@ func (r *frameReader) feed(b []byte, sink frameSink) (n int, err *protocolError)
 			took, more, err = r.header(b[n:], sink)
 		}
 		n += took
+		if r.op == 0 && !r.inFrame && r.headLen == 0 {
+			r.gained = enoughGained
+		}
 		if err != nil || !more {
 			return n, err
 		}
@@ -129,6 +152,7 @@ func (r *frameReader) header(b []byte, sink frameSink) (n int, more bool, err *p
 	ws.Cipher(payload, h.mask, 0)
 	n += int(h.length)
 	if h.op.IsControl() {
+		r.extra++
 		return n, sink.control(h.op, payload), nil
 	}
 	if h.packed {
@@ -155,8 +179,11 @@ func (r *frameReader) admit(h *frameHeader) *protocolError {
 	if r.packed || h.packed {
 		most = maxCompressed(most)
 	}
-	if h.length > uint64(most-len(r.msg)) {
+	switch {
+	case h.length > uint64(most-len(r.msg)):
 		return errTooBig
+	case h.length == 0 && !h.fin && r.empty == maxEmptyFragments:
+		return errFragments
 	}
 	return nil
 }
@@ -177,8 +204,13 @@ func (r *frameReader) begin(h *frameHeader) {
 	r.frame, r.inFrame, r.maskPos = *h, true, 0
 	if h.op.IsControl() {
 		r.ctlLen = 0
-	} else if h.op != ws.OpContinuation {
-		r.op, r.packed, r.text = h.op, h.packed, utf8Check{}
+		return
+	}
+	if h.op != ws.OpContinuation {
+		r.op, r.packed, r.text, r.empty = h.op, h.packed, utf8Check{}, 0
+	}
+	if h.length == 0 {
+		r.empty++
 	}
 }
 
@@ -195,6 +227,7 @@ func (r *frameReader) payload(b []byte, sink frameSink) (n int, more bool, err *
 			return n, true, nil
 		}
 		r.inFrame = false
+		r.extra++
 		return n, sink.control(r.frame.op, r.ctl[:r.ctlLen]), nil
 	}
 	plainText := r.op == ws.OpText && !r.packed
@@ -202,11 +235,13 @@ func (r *frameReader) payload(b []byte, sink frameSink) (n int, more bool, err *
 		return n, false, errText
 	}
 	r.msg = r.pool.append(r.msg, b)
+	r.gained += n
 	if r.frame.length > 0 {
 		return n, true, nil
 	}
 	r.inFrame = false
 	if !r.frame.fin {
+		r.extra++
 		return n, true, nil
 	}
 	if plainText && !r.text.complete() {

@@ -55,7 +55,7 @@ func Listen(o Options) (*Server, error) {
 }
 
 func newServer(o *Options) *Server {
-	tick := tickFor(o.PingInterval, o.PingTimeout, o.Limits.HandshakeTimeout)
+	tick := tickFor(o.PingInterval, o.PingTimeout, o.Limits.HandshakeTimeout, o.Limits.MessageTimeout)
 	co := &core{
 		handler:    o.Handler,
 		limits:     o.Limits,
@@ -67,6 +67,7 @@ func newServer(o *Options) *Server {
 		admission:  newAdmission(o.Admission, time.Now()),
 		logger:     o.Logger,
 	}
+	co.counter, _ = o.Handler.(FrameCounter)
 	co.clock.tick, co.clock.start = tick, time.Now()
 	co.clock.advance()
 	co.memory = newMemory(o.Memory)
@@ -90,7 +91,7 @@ func newServer(o *Options) *Server {
 		core:     co,
 		interval: uint32(max(o.PingInterval/tick, 1)),
 		timeout:  uint32(max(o.PingTimeout/tick, 1)),
-		onTick:   s.retryListeners,
+		onTick:   s.lookAfter,
 	}
 	co.firstPing = s.sweeper.firstPing
 	limit := descriptorLimit()
@@ -185,7 +186,15 @@ func (s *Server) refuse() {
 	})
 }
 
-// retryListeners is called by the sweep at each tick.
+// lookAfter is called by the sweep at each tick.
+func (s *Server) lookAfter() {
+	s.retryListeners()
+	if s.core.handshakes != nil {
+		s.core.handshakes.relieve()
+	}
+}
+
+// retryListeners has listeners accept again that had to stop.
 func (s *Server) retryListeners() {
 	if s.core.stats.exhausted.Load() == 0 {
 		return

@@ -11,7 +11,7 @@ func TestSizes(t *testing.T) {
 	if size := unsafe.Sizeof(Conn{}); size > 112 {
 		t.Errorf("a Conn takes %d bytes, want 112 at most", size)
 	}
-	if size := unsafe.Sizeof(slotChunk{}); size > 20*slotsPerChunk {
-		t.Errorf("a slot takes %d bytes, want 20 at most", size/slotsPerChunk)
+	if size := unsafe.Sizeof(slotChunk{}); size > 24*slotsPerChunk {
+		t.Errorf("a slot takes %d bytes, want 24 at most", size/slotsPerChunk)
 	}
 }

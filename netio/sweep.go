@@ -52,6 +52,7 @@ type slotChunk struct {
 	seen [slotsPerChunk]atomic.Uint32 // tick of the last bytes from the peer
 	ping [slotsPerChunk]atomic.Uint32 // tick of the next ping, 0 for none
 	due  [slotsPerChunk]atomic.Uint32 // tick at which the connection wants to be called, 0 for never
+	gain [slotsPerChunk]atomic.Uint32 // tick until which more of a message has to come, 0 while none is on its way
 	conn [slotsPerChunk]atomic.Pointer[Conn]
 }
 
@@ -99,12 +100,13 @@ func (s *slots) release(slot uint32) {
 	chunk.conn[i].Store(nil)
 	chunk.ping[i].Store(0)
 	chunk.due[i].Store(0)
+	chunk.gain[i].Store(0)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.free = append(s.free, slot)
 }
 
-// seenTick, pingTick and dueTick are the connection's in its slot.
+// seenTick, pingTick, dueTick and gainTick are the connection's in its slot.
 func (c *Conn) seenTick() *atomic.Uint32 {
 	chunk, i := c.loop.core.slots.at(c.slot)
 	return &chunk.seen[i]
@@ -118,6 +120,11 @@ func (c *Conn) pingTick() *atomic.Uint32 {
 func (c *Conn) dueTick() *atomic.Uint32 {
 	chunk, i := c.loop.core.slots.at(c.slot)
 	return &chunk.due[i]
+}
+
+func (c *Conn) gainTick() *atomic.Uint32 {
+	chunk, i := c.loop.core.slots.at(c.slot)
+	return &chunk.gain[i]
 }
 
 func (s *slots) all() []*slotChunk {
@@ -171,19 +178,19 @@ func (s *sweeper) sweep() {
 	now := s.core.clock.now()
 	for _, chunk := range s.core.slots.all() {
 		for i := range chunk.conn {
-			due, ping := chunk.due[i].Load(), chunk.ping[i].Load()
-			if (due == 0 || due > now) && (ping == 0 || ping > now) && now-min(now, chunk.seen[i].Load()) < s.timeout {
+			due, ping, gain := chunk.due[i].Load(), chunk.ping[i].Load(), chunk.gain[i].Load()
+			if (due == 0 || due > now) && (ping == 0 || ping > now) && (gain == 0 || gain > now) && now-min(now, chunk.seen[i].Load()) < s.timeout {
 				continue
 			}
 			if c := chunk.conn[i].Load(); c != nil {
-				s.visit(c, now, due, ping)
+				s.visit(c, now, due, ping, gain)
 			}
 		}
 	}
 }
 
 // visit does what has come due for one connection.
-func (s *sweeper) visit(c *Conn, now, due, ping uint32) {
+func (s *sweeper) visit(c *Conn, now, due, ping, gain uint32) {
 	if due != 0 && due <= now {
 		c.loop.post(c, taskDue)
 	}
@@ -192,6 +199,10 @@ func (s *sweeper) visit(c *Conn, now, due, ping uint32) {
 	}
 	if seen := c.seenTick().Load(); now-min(now, seen) >= s.timeout {
 		c.silent()
+		return
+	}
+	if gain != 0 && gain <= now {
+		c.unfinished()
 		return
 	}
 	if ping <= now {
@@ -236,6 +247,17 @@ func (c *Conn) sendPing() {
 func (c *Conn) silent() {
 	c.mu.Lock()
 	told := c.failLocked(CauseHeartbeat, proto.ErrSilent.Close, proto.ErrSilent.Reason, true)
+	c.mu.Unlock()
+	if told {
+		c.loop.post(c, taskClosed)
+	}
+}
+
+// unfinished closes a connection whose message came too slowly to its end.
+func (c *Conn) unfinished() {
+	c.gainTick().Store(0)
+	c.mu.Lock()
+	told := c.failLocked(CauseUnfinished, proto.ErrUnfinished.Close, proto.ErrUnfinished.Reason, false)
 	c.mu.Unlock()
 	if told {
 		c.loop.post(c, taskClosed)

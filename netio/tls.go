@@ -291,6 +291,7 @@ func (c *Conn) pump() {
 			continue
 		}
 		if err != nil && err != errDry {
+			c.lastTurn()
 			c.unreadable(err)
 		}
 		break

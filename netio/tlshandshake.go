@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,27 +22,23 @@ const (
 // maxHandshakes at once, of which as many compute as there are places in
 // compute. The rest of the processors are the pollers'. Who comes when all are
 // taken waits in line, and has the one go that has kept the server waiting for
-// longest, if that was for grace or more: who stalls does not keep others out.
+// longest, if that was for grace or more: who stalls does not keep others out,
+// nor who sends a byte now and then, for all of its pauses count. Where nobody has
+// kept it waiting for so long yet, the sweep looks again while somebody waits.
 // Limits.HandshakeTimeout ends handshakes, wherever they are, for it counts from
 // the accept.
 type handshakes struct {
 	// Static after construction.
 	config  *tls.Config
 	compute chan struct{}
-	grace   time.Duration
 
 	work sync.WaitGroup
 
 	mu      sync.Mutex
+	grace   time.Duration
 	running int
-	waiting list.List // of *tlsStream, in line; those that have ended are taken out
-	stalled list.List // of stall, by time: those among the running that wait for their peer
-}
-
-// stall is a handshake that waits for its peer, and since when.
-type stall struct {
-	s     *tlsStream
-	since time.Time
+	waiting list.List                // of *tlsStream, in line; those that have ended are taken out
+	stalled map[*tlsStream]time.Time // those among the running that wait for their peer; see awaits
 }
 
 // newHandshakes takes what the operator says of certificates, and says the rest.
@@ -53,7 +50,10 @@ func newHandshakes(config *tls.Config) *handshakes {
 	if config.NextProtos == nil {
 		config.NextProtos = []string{"http/1.1"}
 	}
-	return &handshakes{config: config, grace: stallGrace, compute: make(chan struct{}, max(runtime.NumCPU()/2, 1))}
+	return &handshakes{
+		config: config, grace: stallGrace, stalled: make(map[*tlsStream]time.Time),
+		compute: make(chan struct{}, max(runtime.NumCPU()/2, 1)),
+	}
 }
 
 // enter has a handshake run, now or when its turn comes.
@@ -66,14 +66,49 @@ func (h *handshakes) enter(s *tlsStream) {
 		return
 	}
 	s.hs.turn = h.waiting.PushBack(s)
-	var slowest *tlsStream
-	if front := h.stalled.Front(); front != nil && time.Since(front.Value.(stall).since) >= h.grace {
-		slowest = h.stalled.Remove(front).(stall).s
-	}
+	slowest := h.slowestLocked(1)
 	h.mu.Unlock()
-	if slowest != nil {
-		slowest.c.giveWay()
+	for _, s := range slowest {
+		s.c.giveWay()
 	}
+}
+
+// relieve has stalled handshakes go for those that still stand in line.
+func (h *handshakes) relieve() {
+	h.mu.Lock()
+	slowest := h.slowestLocked(h.waiting.Len())
+	h.mu.Unlock()
+	for _, s := range slowest {
+		s.c.giveWay()
+	}
+}
+
+// slowestLocked takes up to n handshakes from the stalled ones, those first that
+// have kept the server waiting for longest, if for grace or more.
+func (h *handshakes) slowestLocked(n int) []*tlsStream {
+	if n == 0 {
+		return nil
+	}
+	var slow []*tlsStream
+	latest := time.Now().Add(-h.grace)
+	for s, since := range h.stalled {
+		if !since.After(latest) {
+			slow = append(slow, s)
+		}
+	}
+	older := func(a, b *tlsStream) int { return h.stalled[a].Compare(h.stalled[b]) }
+	switch {
+	case n >= len(slow):
+	case n == 1: // of each who comes; the sweep has more
+		slow[0] = slices.MinFunc(slow, older)
+	default:
+		slices.SortFunc(slow, older)
+	}
+	slow = slow[:min(n, len(slow))]
+	for _, s := range slow {
+		delete(h.stalled, s)
+	}
+	return slow
 }
 
 // giveWay ends a connection for its TLS handshake, unless it is done after all.
@@ -96,15 +131,17 @@ func (h *handshakes) leave(s *tlsStream) {
 }
 
 // awaits calls wait, in which the handshake waits for its peer and others
-// compute.
+// compute. It counts as stalled since as long before now as it has waited in all.
 func (h *handshakes) awaits(s *tlsStream, wait func()) {
 	<-h.compute
 	h.mu.Lock()
-	place := h.stalled.PushBack(stall{s, time.Now()})
+	since := time.Now().Add(-s.hs.waited)
+	h.stalled[s] = since
 	h.mu.Unlock()
 	wait()
 	h.mu.Lock()
-	h.stalled.Remove(place) // does nothing where enter was first
+	delete(h.stalled, s) // does nothing where enter was first
+	s.hs.waited = time.Since(since)
 	h.mu.Unlock()
 	h.compute <- struct{}{}
 }
@@ -142,7 +179,9 @@ func (h *handshakes) run(s *tlsStream) {
 
 // tlsHandshake is what a tlsStream needs besides while its handshake runs.
 type tlsHandshake struct {
-	turn *list.Element // in handshakes.waiting, whose lock guards it; nil where it is not in line
+	// Guarded by the lock of handshakes.
+	turn   *list.Element // in handshakes.waiting; nil where it is not in line
+	waited time.Duration // for its peer, in all
 
 	mu   sync.Mutex
 	more sync.Cond

@@ -15,7 +15,8 @@ import (
 	"github.com/thronghq/throng/proto"
 )
 
-// Unix socket stays plain.
+// TestTLSPlaintext: who speaks no TLS is told in plain text, and a Unix socket
+// stays plain.
 func TestTLSPlaintext(t *testing.T) {
 	server, _ := tlsSides(t)
 	path := t.TempDir() + "/s"
@@ -33,7 +34,8 @@ func TestTLSPlaintext(t *testing.T) {
 	newPeer(t, conn).upgrade()
 }
 
-// record that was tampered with ends the connection.
+// TestTLSGarbage: what is no handshake is answered with an alert at the most, and
+// a record that was tampered with ends the connection.
 func TestTLSGarbage(t *testing.T) {
 	server, client := tlsSides(t)
 	r := newRecorder()
@@ -69,7 +71,8 @@ func TestTLSGarbage(t *testing.T) {
 	}
 }
 
-// offers nothing is let in, and one that offers only others is refused.
+// TestTLSALPN: http/1.1 is agreed on where it is offered; a client that offers
+// nothing is let in, and one that offers only others is refused.
 func TestTLSALPN(t *testing.T) {
 	server, client := tlsSides(t)
 	server.NextProtos = []string{"http/1.1", acmeTLSALPN}
@@ -98,7 +101,8 @@ func TestTLSALPN(t *testing.T) {
 	}
 }
 
-// none, an old one or a stranger's stay out.
+// TestTLSClientCertificates: who has a certificate gets in; those with none, an
+// old one or a stranger's stay out.
 func TestTLSClientCertificates(t *testing.T) {
 	a, stranger := newAuthority(t), newAuthority(t)
 	server := &tls.Config{
@@ -131,6 +135,7 @@ func TestTLSClientCertificates(t *testing.T) {
 	}
 }
 
+// TestTLSSlowHandshake: handshakes that stall end in time, wherever each of them
 // stalls, and hold up nobody else meanwhile.
 func TestTLSSlowHandshake(t *testing.T) {
 	server, client := tlsSides(t)
@@ -160,6 +165,7 @@ func TestTLSSlowHandshake(t *testing.T) {
 	}
 }
 
+// TestTLSManyAtOnce: many handshakes at once all succeed, and the goroutines of
 // handshakes go.
 func TestTLSManyAtOnce(t *testing.T) {
 	server, client := tlsSides(t)
@@ -202,6 +208,7 @@ func TestTLSManyAtOnce(t *testing.T) {
 	}
 }
 
+// TestTLSInLine: who comes when as many handshakes run as may waits in line for
 // its turn, and gets it.
 func TestTLSInLine(t *testing.T) {
 	server, client := tlsSides(t)
@@ -238,6 +245,7 @@ func TestTLSInLine(t *testing.T) {
 	}
 }
 
+// TestTLSStalled: where those that stall have taken all places, others that
 // come have them go, the slowest first.
 func TestTLSStalled(t *testing.T) {
 	server, client := tlsSides(t)
@@ -263,6 +271,79 @@ func TestTLSStalled(t *testing.T) {
 	}
 }
 
+// TestTLSDripped: who sends a byte now and then keeps the server waiting, too.
+func TestTLSDripped(t *testing.T) {
+	server, client := tlsSides(t)
+	limits := proto.DefaultLimits()
+	limits.HandshakeTimeout = time.Hour
+	s := start(t, Options{TLS: server, Limits: limits}, func(s *Server) { s.core.handshakes.grace = 0 })
+	first := s.connect(t)
+	first.send("\x16")
+	if !eventually(func() bool { return s.metric("throng_tls_handshakes_running") == "1" }) {
+		t.Fatal("no handshake runs")
+	}
+	for range maxHandshakes - 1 {
+		s.connect(t).send("\x16")
+	}
+	if !eventually(func() bool { return s.stalled() == maxHandshakes }) {
+		t.Fatalf("%d handshakes wait for their peer, want %d", s.stalled(), maxHandshakes)
+	}
+	h := s.core.handshakes
+	paused := func() (d time.Duration) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		for s := range h.stalled {
+			d = max(d, s.hs.waited)
+		}
+		return d
+	}
+	first.send("\x03")
+	if !eventually(func() bool { return paused() > 0 && s.stalled() == maxHandshakes }) {
+		t.Fatal("the second byte did not arrive")
+	}
+	s.tlsDial(t, client)
+	if got := first.rest(); got != "" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// stalled returns how many handshakes wait for their peer.
+func (s *testServer) stalled() int {
+	h := s.core.handshakes
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.stalled)
+}
+
+// TestTLSStalledLater: who comes when nobody has stalled for long enough to have
+// to go gets its turn as soon as somebody has.
+func TestTLSStalledLater(t *testing.T) {
+	server, client := tlsSides(t)
+	limits := proto.DefaultLimits()
+	limits.HandshakeTimeout = time.Hour
+	s := start(t, Options{TLS: server, Limits: limits}, func(s *Server) { s.core.handshakes.grace = time.Hour })
+	for range maxHandshakes {
+		s.connect(t).send("\x16")
+	}
+	if !eventually(func() bool { return s.stalled() == maxHandshakes }) {
+		t.Fatalf("%d handshakes wait for their peer, want %d", s.stalled(), maxHandshakes)
+	}
+	p := s.connect(t)
+	done := make(chan error, 1)
+	go func() { done <- tls.Client(p.Conn, client).Handshake() }()
+	if !eventually(func() bool { return s.metric("throng_tls_handshakes_waiting") == "1" }) {
+		t.Fatal("nobody waits")
+	}
+	h := s.core.handshakes
+	h.mu.Lock()
+	h.grace = 0
+	h.mu.Unlock()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestTLSBehindProxy: the PROXY header comes first, in plain text, and the
 // ClientHello after it, in the same segment or a later one.
 func TestTLSBehindProxy(t *testing.T) {
 	server, client := tlsSides(t)

@@ -98,8 +98,8 @@ type deflater struct {
 }
 
 // deflaters lends deflaters by window. What compresses without a state takes none
-// of the half megabyte that a writer has, and so has nothing to reset, but knows
-// the standard window alone.
+// of the megabyte that a writer has, and so has nothing to reset, but knows the
+// standard window alone.
 var deflaters = [...]sync.Pool{
 	SmallWindow:    {New: func() any { return newSmallDeflater() }},
 	StandardWindow: {New: func() any { return new(deflater) }},

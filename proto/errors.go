@@ -124,6 +124,7 @@ var (
 	ErrHookDown     = register(Code{Name: "hook_unavailable", Reason: "the application that decides on this does not answer", HTTP: 503, Retry: true})
 	ErrSlowConsumer = register(Code{Name: "slow_consumer", Reason: "the client does not read its messages", Close: 4409, HTTP: 0, Reconnect: true})
 	ErrSilent       = register(Code{Name: "silent", Reason: "nothing came from the client for too long", Close: 4410, HTTP: 0, Reconnect: true})
+	ErrUnfinished   = register(Code{Name: "unfinished", Reason: "a message was begun and came too slowly to its end", Close: 4411, HTTP: 0, Reconnect: true})
 
 	// HTTP alone.
 	ErrNotFound         = register(Code{Name: "not_found", Reason: "there is nothing at this path", HTTP: 404})

@@ -11,6 +11,7 @@ type Limits struct {
 	RoomsPerConn     int           // rooms that one connection may have joined
 	Outbox           int           // bytes of room messages that wait for one connection
 	Replies          int           // bytes of replies that wait for one connection; past it, it is closed
+	MessageTimeout   time.Duration // in which 4 KiB of a message on its way, or its end, have to come
 	HandshakeTimeout time.Duration // from accept to the end of the request's head
 	HandshakeBytes   int           // of the request's head
 	HandshakeLine    int           // bytes of one line of it
@@ -38,6 +39,7 @@ func DefaultLimits() Limits {
 		RoomsPerConn:     1000,
 		Outbox:           256 << 10,
 		Replies:          2 << 20,
+		MessageTimeout:   time.Minute,
 		HandshakeTimeout: 10 * time.Second,
 		HandshakeBytes:   8 << 10,
 		HandshakeLine:    8 << 10,

@@ -1,6 +1,7 @@
 package room
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -258,6 +259,86 @@ func TestKeysAreForgottenWithTheirRefusalAndTheirRoom(t *testing.T) {
 		synctest.Wait()
 		if n := h.hub.keys.Load(); n != 0 || h.hub.Rooms() != 0 {
 			t.Errorf("%d keys are remembered of %d rooms", n, h.hub.Rooms())
+		}
+	})
+}
+
+// TestAKeyIsFreeAfterItsTime: a key is taken for Limits.KeyTTL, in a room that stays
+// in memory, and may be used for another message then.
+func TestAKeyIsFreeAfterItsTime(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		ana := h.client("ana")
+		ms := h.join(ana, "r", proto.Since{})
+		h.publishKeyed(ana, ms, "r", "", "k", `"x"`)
+		ana.readAll(t)
+		time.Sleep(proto.DefaultLimits().KeyTTL - time.Second) // in the bubble's time
+		h.publishKeyed(ana, ms, "r", "", "k", `"x"`)
+		if e := first(t, ana.readAll(t), "ack"); !e.Duplicate || e.Offset != 1 {
+			t.Errorf("in time: %+v", e)
+		}
+		time.Sleep(2 * time.Second)
+		h.publishKeyed(ana, ms, "r", "", "k", `"y"`)
+		if e := first(t, ana.readAll(t), "ack"); e.Duplicate || e.Offset != 2 {
+			t.Errorf("afterwards: %+v", e)
+		}
+	})
+}
+
+// TestKeysThatCannotBeReadAreNotTakenForNone: a keyed message is refused while
+// nobody can say whether it is there already, and taken when the disk answers.
+func TestKeysThatCannotBeReadAreNotTakenForNone(t *testing.T) {
+	log := newMemory()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, log)
+		defer h.hub.Close()
+		h.fill("r", "bob", 3)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, log)
+		defer h.hub.Close()
+		ana := h.client("ana")
+		ms := h.join(ana, "r", proto.Since{}) // the room is awake, its keys are not read
+		ana.readAll(t)
+		log.set(func() { log.broken = errors.New("no disk") })
+		h.publishKeyed(ana, ms, "r", "", "k", `"x"`)
+		if e := first(t, ana.readAll(t), "error"); e.Code != "storage_failed" {
+			t.Errorf("on a broken disk: %+v", e)
+		}
+		log.set(func() { log.broken = nil })
+		h.publishKeyed(ana, ms, "r", "", "k", `"x"`)
+		if e := first(t, ana.readAll(t), "ack"); e.Duplicate || e.Offset != 4 {
+			t.Errorf("afterwards: %+v", e)
+		}
+	})
+}
+
+// TestKeysAreReadFarBack: after a restart a key is known as far back as
+// Limits.KeyRecords says, and no further.
+func TestKeysAreReadFarBack(t *testing.T) {
+	log := newMemory()
+	records := proto.DefaultLimits().KeyRecords
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, log)
+		defer h.hub.Close()
+		ana := h.client("ana")
+		h.publishKeyed(ana, nil, "r", "", "too far", `"x"`)
+		h.publishKeyed(ana, nil, "r", "", "just there", `"x"`)
+		synctest.Wait()
+		for left := records - 1; left > 0; left -= min(left, 100) { // a room takes so many at once
+			h.fill("r", "bob", min(left, 100))
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, log)
+		defer h.hub.Close()
+		ana := h.client("ana")
+		h.publishKeyed(ana, nil, "r", "", "just there", `"x"`)
+		if e := first(t, ana.readAll(t), "ack"); !e.Duplicate || e.Offset != 2 {
+			t.Errorf("the oldest key that is read: %+v", e)
+		}
+		h.publishKeyed(ana, nil, "r", "", "too far", `"x"`)
+		if e := first(t, ana.readAll(t), "ack"); e.Duplicate {
+			t.Errorf("a key further back: %+v", e)
 		}
 	})
 }

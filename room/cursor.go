@@ -250,7 +250,7 @@ func (k *chunk) message(m *proto.Message, own bool) {
 	start := len(k.frames)
 	k.frames = proto.AppendMessageFrame(k.frames, k.form.Codec, m, own)
 	plain := len(k.frames)
-	k.frames = k.cursor.room.hub.compression.Frame(k.frames, start, k.form.Window)
+	k.frames = k.cursor.room.hub.deflate.Frame(k.frames, start, k.form.Window)
 	k.saved += plain - len(k.frames)
 }
 

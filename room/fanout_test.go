@@ -50,11 +50,11 @@ func TestALargeRoomsMembersAllGetEachMessageOnce(t *testing.T) {
 }
 
 // seat makes a member of somebody who has not joined.
-func (r *Room) seat(c *counter) *Membership {
-	ms := &Membership{member: c, slot: int32(len(r.members)), state: stateLive}
+func (r *Room) seat(m Member) *Membership {
+	ms := &Membership{member: m, slot: int32(len(r.members)), state: stateLive}
 	ms.room.Store(r)
 	r.members = append(r.members, ms)
-	r.countForm(proto.Form{Codec: c.codec}, 1)
+	r.countForm(r.form(m), 1)
 	return ms
 }
 

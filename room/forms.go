@@ -34,7 +34,7 @@ func (h *Hub) Compress(frame []byte, room string, w proto.Window) []byte {
 	if ns := h.namespaces[proto.NamespaceOf(room)]; ns == nil || !ns.Compress {
 		return frame
 	}
-	return h.compression.Frame(frame, 0, w)
+	return h.deflate.Frame(frame, 0, w)
 }
 
 // countForm notes that so many members more take a form, or fewer.
@@ -106,7 +106,7 @@ func (r *Room) compress(plain encoding, f proto.Form) encoding {
 	for _, end := range plain.ends {
 		at := len(packed)
 		packed = append(packed, plain.frames[start:end]...)
-		packed = r.hub.compression.Frame(packed, at, f.Window)
+		packed = r.hub.deflate.Frame(packed, at, f.Window)
 		e.ends = append(e.ends, len(packed))
 		start = end
 	}
@@ -127,11 +127,11 @@ func (r *Room) compress(plain encoding, f proto.Form) encoding {
 func (r *Room) appendMessage(dst []byte, f proto.Form, m *proto.Message, own bool) []byte {
 	start := len(dst)
 	dst = proto.AppendMessageFrame(dst, f.Codec, m, own)
-	return r.hub.compression.Frame(dst, start, f.Window)
+	return r.hub.deflate.Frame(dst, start, f.Window)
 }
 
 // encodeEvent adds the frame of an event in one form.
 func (r *Room) encodeEvent(b *batch, f proto.Form, ev *proto.Event) {
 	frame := proto.AppendEventFrame(nil, f.Codec, ev)
-	b.encodings = append(b.encodings, encoding{form: f, frames: r.hub.compression.Frame(frame, 0, f.Window)})
+	b.encodings = append(b.encodings, encoding{form: f, frames: r.hub.deflate.Frame(frame, 0, f.Window)})
 }

@@ -2,8 +2,10 @@ package room
 
 import (
 	"bytes"
+	"compress/flate"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"slices"
@@ -12,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/thronghq/throng/proto"
 )
@@ -481,6 +485,20 @@ func (c *client) readAll(t *testing.T) (events []event) {
 func decodeFrames(t *testing.T, b []byte) []event {
 	t.Helper()
 	var events []event
+	for _, payload := range payloads(t, b) {
+		var e event
+		if err := json.Unmarshal(payload, &e); err != nil {
+			t.Fatalf("frame %q: %v", payload, err)
+		}
+		events = append(events, e)
+	}
+	return events
+}
+
+// payloads splits unmasked frames, and inflates the compressed ones.
+func payloads(t *testing.T, b []byte) [][]byte {
+	t.Helper()
+	var list [][]byte
 	for len(b) > 0 {
 		n, head := int(b[1]), 2
 		switch n {
@@ -489,15 +507,19 @@ func decodeFrames(t *testing.T, b []byte) []event {
 		case 127:
 			n, head = int(b[6])<<24|int(b[7])<<16|int(b[8])<<8|int(b[9]), 10
 		}
-		var e event
-		dec := json.NewDecoder(bytes.NewReader(b[head : head+n]))
-		if err := dec.Decode(&e); err != nil {
-			t.Fatalf("frame %q: %v", b[head:head+n], err)
+		payload := b[head : head+n]
+		if rsv1 := b[0] & 0x40; rsv1 != 0 {
+			const tail = "\x00\x00\xff\xff\x01\x00\x00\xff\xff" // RFC 7692, section 7.2.2, and a last block
+			inflated, err := io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(payload), strings.NewReader(tail))))
+			if err != nil {
+				t.Fatalf("a compressed frame of %d bytes: %v", n, err)
+			}
+			payload = inflated
 		}
-		events = append(events, e)
+		list = append(list, payload)
 		b = b[head+n:]
 	}
-	return events
+	return list
 }
 
 // house is a hub with what the tests need around it.
@@ -507,6 +529,8 @@ type house struct {
 	log    *memory
 	people *gathering
 	ns     map[string]*proto.Namespace
+
+	compressed *metrics.Counter // frames
 }
 
 func namespaces() []proto.Namespace {
@@ -521,14 +545,24 @@ func namespaces() []proto.Namespace {
 	heir.Hosts, heir.Succession = true, proto.OldestSucceeds
 	quiet := proto.NewNamespace("quiet")
 	quiet.JoinLeave = false
-	return []proto.Namespace{def, mem, shut, last, heir, quiet, proto.InboxNamespace()}
+	packed := proto.NewNamespace("packed")
+	packed.Compress = true
+	inboxes := proto.InboxNamespace()
+	inboxes.Compress = true
+	return []proto.Namespace{def, mem, shut, last, heir, quiet, packed, inboxes}
 }
+
+// compressFrom is the least payload that houses compress.
+const compressFrom = 256
 
 // newHouse starts a hub in a synctest bubble; it ends with the test.
 func newHouse(t *testing.T, log *memory) *house {
 	h := &house{t: t, log: log, people: new(gathering), ns: make(map[string]*proto.Namespace)}
+	set := metrics.NewSet()
+	compression := proto.NewCompression(compressFrom, set)
+	h.compressed = set.GetOrCreateCounter("throng_deflate_frames_total")
 	h.hub = NewHub(Options{
-		Namespaces: namespaces(), Limits: proto.DefaultLimits(), Log: log, People: h.people,
+		Namespaces: namespaces(), Limits: proto.DefaultLimits(), Log: log, People: h.people, Compression: compression,
 		Logger: slog.New(slog.DiscardHandler), Workers: 3,
 	})
 	return h

@@ -45,6 +45,7 @@ type Options struct {
 	Workers    int          // that fan out; 0 means one per processor
 	RingBytes  int64        // bounds the recent messages that all rooms keep in memory; 0 means 256 MiB
 	Replays    Account      // counts what is kept of what was replayed; nil for none
+	ReplayKept int64        // bounds it; 0, and what is more, means 8 MiB
 
 	// Compression compresses frames in the namespaces that say so; nil
 	// compresses none.
@@ -57,16 +58,16 @@ type Options struct {
 // Hub holds all rooms. Its methods are safe for concurrent use and do not
 // block, Close aside; their answers go to the Member.
 type Hub struct {
-	namespaces  map[string]*proto.Namespace
-	limits      proto.Limits
-	compression *proto.Compression
-	log         Log
-	memory      Log
-	logger      *slog.Logger
-	observer    Observer // nil for none
-	now         func() time.Time
-	seed        maphash.Seed
-	meters      *meters
+	namespaces map[string]*proto.Namespace
+	limits     proto.Limits
+	deflate    *proto.Compression
+	log        Log
+	memory     Log
+	logger     *slog.Logger
+	observer   Observer // nil for none
+	now        func() time.Time
+	seed       maphash.Seed
+	meters     *meters
 
 	rings    ringBudget
 	replays  replays
@@ -107,25 +108,28 @@ func NewHub(o Options) *Hub {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	h := &Hub{
-		namespaces:  make(map[string]*proto.Namespace),
-		limits:      o.Limits,
-		compression: o.Compression,
-		log:         o.Log,
-		memory:      MemoryLog{Now: o.Now},
-		logger:      o.Logger,
-		observer:    o.Observer,
-		now:         o.Now,
-		seed:        maphash.MakeSeed(),
-		workers:     newPool(o.Workers),
-		readers:     newPool(readers),
-		fans:        o.Workers,
-		stopSweep:   cancel,
+		namespaces: make(map[string]*proto.Namespace),
+		limits:     o.Limits,
+		deflate:    o.Compression,
+		log:        o.Log,
+		memory:     MemoryLog{Now: o.Now},
+		logger:     o.Logger,
+		observer:   o.Observer,
+		now:        o.Now,
+		seed:       maphash.MakeSeed(),
+		workers:    newPool(o.Workers),
+		readers:    newPool(readers),
+		fans:       o.Workers,
+		stopSweep:  cancel,
 	}
 	for i := range o.Namespaces {
 		h.namespaces[o.Namespaces[i].Name] = &o.Namespaces[i]
 	}
 	h.rings.max = o.RingBytes
-	h.replays.now, h.replays.account = o.Now, o.Replays
+	h.replays.now, h.replays.account, h.replays.most = o.Now, o.Replays, replayBytes
+	if o.ReplayKept > 0 {
+		h.replays.most = int(min(o.ReplayKept, replayBytes))
+	}
 	if o.Replays == nil {
 		h.replays.account = uncounted{}
 	}

@@ -19,6 +19,12 @@ func (c *gathering) connect(m Member) {
 	c.members = append(c.members, m)
 }
 
+func (c *gathering) disconnect(m Member) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.members = slices.DeleteFunc(c.members, func(other Member) bool { return other == m })
+}
+
 func (c *gathering) setStatus(user string, s Status) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

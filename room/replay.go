@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	replayBytes  = 8 << 20         // of chunks that are kept for other cursors, in all rooms
+	replayBytes  = 8 << 20         // of chunks that are kept for other cursors, in all rooms, unless Options say less
 	replayChunks = 1024            // of them
 	replayLinger = 5 * time.Second // how long one is kept
 )
@@ -32,6 +32,7 @@ type replays struct {
 	// Static.
 	now     func() time.Time
 	account Account
+	most    int // bytes
 
 	mu     sync.Mutex
 	chunks map[replayKey]*sharedChunk
@@ -93,7 +94,7 @@ func (p *replays) keep(s *sharedChunk, rewrites uint64) {
 	p.chunks[s.key] = s
 	p.order = append(p.order, s)
 	p.count(cap(s.frames))
-	for p.bytes > replayBytes || len(p.order) > replayChunks {
+	for p.bytes > p.most || len(p.order) > replayChunks {
 		p.dropLocked()
 	}
 }

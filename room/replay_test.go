@@ -90,11 +90,94 @@ func TestASharedChunkIsNotOlderThanTheLog(t *testing.T) {
 	})
 }
 
+// TestTheRoomMovesOnBeforeACursorMeetsIt: a message that is fanned out after the
+// cursor has seen the head, and before the member is live, reaches it all the same.
+func TestTheRoomMovesOnBeforeACursorMeetsIt(t *testing.T) {
+	const room, total = "r", 2 * ringMessages
+	inHouse(t, func(t *testing.T, h *house) {
+		h.fill(room, "ann", total)
+		reading, working := make(chan struct{}), make(chan struct{})
+		h.log.set(func() { h.log.gate = reading })
+		c := h.client("bob")
+		c.bound = 1 << 30
+		h.join(c, room, position(0, "e1"))
+		synctest.Wait() // its cursor reads
+		h.hub.room(room, h.namespace(room)).post(op{do: func(*Room, *proto.Error) { <-working }})
+		h.publish(h.client("ann"), nil, room, "", `"during"`)
+		synctest.Wait()
+		close(reading)
+		synctest.Wait() // the cursor's turn to meet comes after the message
+		close(working)
+		synctest.Wait()
+		h.publish(h.client("ann"), nil, room, "", `"after"`)
+		if got := offsets(c.readAll(t), "message"); !slices.Equal(got, span(1, total+2)) {
+			t.Errorf("got %d messages, the last of them %v", len(got), got[max(0, len(got)-3):])
+		}
+	})
+}
+
+// TestASlowAuthorThatLeavesGetsItsAcks: acks that wait for their place in a stream
+// which ends go out at its end.
+func TestASlowAuthorThatLeavesGetsItsAcks(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		ana, bob := h.client("ana"), h.client("bob")
+		ana.bound = 1 << 10
+		a := h.join(ana, "r", proto.Since{})
+		for i := range 100 {
+			h.publish(bob, nil, "r", "", `"from bob"`)
+			h.publish(ana, a, "r", fmt.Sprint(i), `"from ana"`)
+		}
+		synctest.Wait()
+		if a.cursor.Load() == nil {
+			t.Fatal("the author is not behind")
+		}
+		h.hub.Leave(a, "")
+		synctest.Wait()
+		var acks []uint64
+		for _, e := range ana.readAll(t) {
+			if e.Type == "ack" {
+				acks = append(acks, e.Offset)
+			}
+		}
+		if len(acks) != 100 || !slices.IsSorted(acks) {
+			t.Errorf("%d acks: %v", len(acks), acks)
+		}
+	})
+}
+
+// TestASharedChunkHoldsNobodysKeys: the author of a message gets its key when it
+// resumes, whoever read the same messages before it; others never get it, also
+// after the author.
+func TestASharedChunkHoldsNobodysKeys(t *testing.T) {
+	const room = "r"
+	for _, users := range [][]string{{"bob", "ann", "eve"}, {"ann", "bob", "ann"}} {
+		inHouse(t, func(t *testing.T, h *house) {
+			h.publishKeyed(h.client("ann"), nil, room, "", "secret", `"x"`)
+			h.fill(room, "zoe", 1000)
+			for _, user := range users {
+				c := h.client(user)
+				c.bound = 1 << 30
+				h.join(c, room, position(0, "e1"))
+				want := ""
+				if user == "ann" {
+					want = "secret"
+				}
+				if got := first(t, c.readAll(t), "message"); got.Offset != 1 || got.Key != want {
+					t.Errorf("%s of %v got offset %d with key %q, want %q", user, users, got.Offset, got.Key, want)
+				}
+			}
+			if h.hub.replays.bytes == 0 {
+				t.Error("nothing is shared")
+			}
+		})
+	}
+}
+
 // TestAChunkReadDuringADeletionIsNotKept: what was read before the log changed
 // may be delivered, and nobody else gets it.
 func TestAChunkReadDuringADeletionIsNotKept(t *testing.T) {
 	now := time.Unix(1, 0)
-	p := &replays{now: func() time.Time { return now }, account: uncounted{}}
+	p := &replays{now: func() time.Time { return now }, account: uncounted{}, most: replayBytes}
 	r, other := new(Room), new(Room)
 	chunk := func(r *Room, next uint64, size int) *sharedChunk {
 		return &sharedChunk{key: replayKey{room: r, next: next}, frames: make([]byte, size), at: startAt{next: next + 10}, full: true}
@@ -143,7 +226,7 @@ func BenchmarkReplay(b *testing.B) {
 		b.Run(fmt.Sprintf("shared=%v", shared), func(b *testing.B) {
 			const total = 1000
 			h := &Hub{limits: proto.DefaultLimits(), now: nowForTest}
-			h.replays.now, h.replays.account = nowForTest, uncounted{}
+			h.replays.now, h.replays.account, h.replays.most = nowForTest, uncounted{}, replayBytes
 			h.meters = newMeters(nil, h)
 			ns := proto.NewNamespace("default")
 			r := newRoom(h, "r", &ns)

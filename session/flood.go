@@ -9,7 +9,7 @@ import (
 const (
 	refusalWindow = time.Second
 
-	// maxRefusals is how many commands of one window may be refused for their
+	// maxRefusals is how many commands, and other frames, of one window may be refused for their
 	// rate before the connection is closed: more than that is no mistake of a
 	// client that sends ahead of its answers.
 	maxRefusals = 50
@@ -49,18 +49,38 @@ func (s *Session) buckets() *buckets {
 	return &s.own().tolls.buckets
 }
 
-// limit answers a command that was refused for its rate: every one that has an
-// id, and of the others the first of a window. After too many in a window it
-// ends the connection.
-func (s *Session) limit(cmd *proto.Command, err *proto.Error) {
+// Frames takes what frames that brought no command cost: pings, pongs, and
+// fragments. Like the methods that bring commands, it is called by the poller. What
+// goes beyond a rate is not answered, but counts as refused.
+func (s *Session) Frames(n int) {
+	l := s.manager.limiter
+	if l == nil || s.over() {
+		return
+	}
+	p := payer{connection: s.buckets(), user: s.UserID(), address: s.Address()}
+	if l.pay(p, &toll{Frames: n}) != nil {
+		s.refuse(n)
+	}
+}
+
+// refuse counts what was refused for its rate, and returns how much it is in this
+// window, with what has just come. Where it is too much it ends the connection.
+func (s *Session) refuse(n int) int {
 	t := &s.own().tolls
 	if now := s.manager.Now(); !now.Before(t.until) {
 		t.until, t.refused = now.Add(refusalWindow), 0
 	}
-	switch t.refused++; {
-	case t.refused > maxRefusals:
-		s.Close(proto.ErrFlooding.With("%d commands within %v went on beyond the rate limits", t.refused, refusalWindow))
-	case t.refused == 1 || len(cmd.ID) > 0:
+	if t.refused += n; t.refused > maxRefusals {
+		s.Close(proto.ErrFlooding.With("%d commands or frames within %v went on beyond the rate limits", t.refused, refusalWindow))
+	}
+	return t.refused
+}
+
+// limit answers a command that was refused for its rate: every one that has an
+// id, and of the others the first of a window. After too many in a window it
+// ends the connection.
+func (s *Session) limit(cmd *proto.Command, err *proto.Error) {
+	if n := s.refuse(1); n <= maxRefusals && (n == 1 || len(cmd.ID) > 0) {
 		s.fail(cmd, err)
 	}
 }

@@ -22,7 +22,7 @@ type Limited uint8
 
 // The kinds.
 const (
-	Frames Limited = iota // commands, by a frame or by REST
+	Frames Limited = iota // commands, by a frame or by REST, and frames that bring none
 	Bytes                 // of these
 	Joins
 	Publishes

@@ -141,6 +141,32 @@ func TestGoingOnClosesTheConnection(t *testing.T) {
 	})
 }
 
+// TestFramesWithoutCommandsAreLimited: pings, pongs and fragments take of the same
+// rate as commands, and those that go beyond it are not answered, but close.
+func TestFramesWithoutCommandsAreLimited(t *testing.T) {
+	r := Rates{Connection: RateSet{Frames: rate(1, 10)}}
+	inFixture(t, withRates(r), func(t *testing.T, f *fixture) {
+		s, c := f.user("ana")
+		s.Frames(10)
+		say(s, `{"type":"PING","timestamp":1}`)
+		c.refused(t, "", "rate_limited")
+		time.Sleep(10 * time.Second)
+		say(s, `{"type":"PING","timestamp":1}`)
+		c.await(t, "PONG")
+		s.Frames(10) // nine are left
+		s.Frames(maxRefusals - 10)
+		if synctest.Wait(); len(c.frames) > 0 || c.closed != 0 {
+			t.Fatalf("%d frames were answered with %v, closed %d", maxRefusals, c.frames, c.closed)
+		}
+		s.Frames(10)
+		c.refused(t, "", "flooding")
+		if c.closed != 4429 {
+			t.Errorf("closed with %d", c.closed)
+		}
+		s.Frames(1000) // which nobody looks at any more
+	})
+}
+
 func TestHandshakesAreLimited(t *testing.T) {
 	r := Rates{User: RateSet{Handshakes: rate(1, 2)}, Address: RateSet{Handshakes: rate(1, 3)}}
 	inFixture(t, withRates(r), func(t *testing.T, f *fixture) {

@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
+
 	"github.com/thronghq/throng/auth"
 	"github.com/thronghq/throng/proto"
 	"github.com/thronghq/throng/room"
@@ -73,9 +75,11 @@ func inFixture(t *testing.T, change func(*Options), run func(t *testing.T, f *fi
 	synctest.Test(t, func(t *testing.T) {
 		limits := proto.DefaultLimits()
 		people := NewDirectory()
+		packed := proto.NewNamespace("packed")
+		packed.Compress = true
 		hub := room.NewHub(room.Options{
-			Namespaces: []proto.Namespace{proto.NewNamespace("default"), proto.NewNamespace("chat"), proto.InboxNamespace()},
-			Limits:     limits, People: people, Log: room.MemoryLog{}, Logger: slog.New(slog.DiscardHandler),
+			Namespaces: []proto.Namespace{proto.NewNamespace("default"), proto.NewNamespace("chat"), packed, proto.InboxNamespace()},
+			Limits:     limits, People: people, Log: room.MemoryLog{}, Logger: slog.New(slog.DiscardHandler), Compression: proto.NewCompression(256, metrics.NewSet()),
 		})
 		defer hub.Close()
 		o := Options{

@@ -142,36 +142,63 @@ func testLogFails(t *testing.T, kinds []errorfs.OpKind, name string) {
 // TestQueuedWhenLogFails has publishes waiting in the queue when the log fails:
 // each gets its error.
 func TestQueuedWhenLogFails(t *testing.T) {
-	var disk slowDisk
-	var broken atomic.Bool
-	o := testOptions(errorfs.Wrap(disk.wrap(vfs.NewMem()), errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if broken.Load() && strings.HasSuffix(op.Path, ".log") && op.Kind == errorfs.OpFileSyncData {
-			return errorfs.ErrInjected
-		}
-		return nil
-	})), newClock())
-	o.SyncInterval, o.SyncStall, o.QueueMessages = time.Millisecond, 2*time.Millisecond, 50
+	for _, name := range []string{"a", "safe:a"} {
+		t.Run(name, func(t *testing.T) {
+			var disk slowDisk
+			var broken atomic.Bool
+			o := testOptions(disk.wrap(errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+				if broken.Load() && strings.HasSuffix(op.Path, ".log") && op.Kind == errorfs.OpFileSyncData {
+					return errorfs.ErrInjected
+				}
+				return nil
+			}))), newClock())
+			o.SyncInterval, o.SyncStall, o.QueueMessages = time.Microsecond, time.Microsecond, 50
+			s := mustOpen(t, o)
+			m, first := join(t, s, name), join(t, s, "first")
+			disk.mu.Lock()
+			first.send("written, and never synced")
+			for m.Append(publish("x")) == nil {
+				m.sent++
+			}
+			broken.Store(true)
+			disk.mu.Unlock()
+			for i, p := range m.wait() {
+				if p.Err == nil {
+					t.Errorf("message %d was acknowledged", i)
+				}
+			}
+			if s.failure() == nil {
+				t.Error("publishes failed without a failure of the store")
+			}
+			_ = s.Close() // it has failed
+		})
+	}
+}
+
+// TestBatchThatIsNotWritten has Pebble refuse a batch of messages that need no
+// fsync: none of them is acknowledged.
+func TestBatchThatIsNotWritten(t *testing.T) {
+	o := testOptions(vfs.NewMem(), newClock())
+	o.SyncInterval, o.SyncStall = time.Second, time.Minute // no sync is first to meet the failure
 	s := mustOpen(t, o)
-	m := join(t, s, "safe:a")
-	disk.mu.Lock()
-	for m.Append(publish("x")) == nil {
-		m.sent++
+	m := join(t, s, "a")
+	close(s.stop)
+	s.workers.Wait() // they use what is closed next
+	if err := s.db.Close(); err != nil {
+		t.Fatal(err)
 	}
-	broken.Store(true)
-	disk.mu.Unlock()
-	failed, sent := 0, m.sent
-	for _, p := range m.wait() {
-		if p.Err != nil {
-			failed++
-		} else if failed > 0 {
-			t.Fatal("a message was acknowledged after one had failed")
+	for i, p := range m.send("1", "2") {
+		if p.Err == nil {
+			t.Errorf("message %d was acknowledged", i)
 		}
 	}
-	t.Logf("%d of %d publishes failed", failed, sent)
-	if err := s.failure(); err == nil && failed > 0 {
-		t.Fatal("publishes failed without a failure of the store")
+	if s.failure() == nil {
+		t.Error("a batch was not written, and the store goes on")
 	}
-	_ = s.Close() // it may have failed only now
+	s.queue.close()
+	s.writers.Wait()
+	close(s.drained)
+	s.ticker.Wait()
 }
 
 // TestDamagedTable flips a byte in every table: reads return an error or all of

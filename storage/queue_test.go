@@ -17,8 +17,9 @@ import (
 
 // slowDisk is a disk whose syncs of the write-ahead log can be held up.
 type slowDisk struct {
-	mu sync.Mutex // held: syncs wait
-	n  atomic.Int64
+	mu      sync.Mutex // held: syncs wait
+	n       atomic.Int64
+	waiting atomic.Int64 // syncs that wait
 }
 
 func (d *slowDisk) wrap(fs vfs.FS) vfs.FS {
@@ -26,8 +27,10 @@ func (d *slowDisk) wrap(fs vfs.FS) vfs.FS {
 		if strings.HasSuffix(op.Path, ".log") {
 			switch op.Kind {
 			case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
+				d.waiting.Add(1)
 				d.mu.Lock()
 				d.n.Add(1)
+				d.waiting.Add(-1)
 				d.mu.Unlock()
 			}
 		}
@@ -61,6 +64,30 @@ func TestSyncWaitsForDisk(t *testing.T) {
 	if h := safe.Head(); h.Offset != 1 {
 		t.Fatalf("after the sync: %+v", h)
 	}
+	mustClose(t, s)
+}
+
+// TestWrittenDuringASync writes while a sync is under way that does not cover it:
+// another one follows.
+func TestWrittenDuringASync(t *testing.T) {
+	var disk slowDisk
+	fs := vfs.NewCrashableMem()
+	o := testOptions(disk.wrap(fs), newClock())
+	o.SyncInterval, o.SyncStall = time.Microsecond, time.Minute
+	s := mustOpen(t, o)
+	m := join(t, s, "a")
+	disk.mu.Lock()
+	m.send("1")
+	for disk.waiting.Load() == 0 {
+		runtime.Gosched()
+	}
+	m.send("2")
+	disk.mu.Unlock()
+	awaitSafe(s)
+	o.FS = fs.CrashClone(vfs.CrashCloneCfg{})
+	mustClose(t, s)
+	s = mustOpen(t, o)
+	wantOffsets(t, "after a power failure", join(t, s, "a").read(proto.Range{}), upTo(1, 2))
 	mustClose(t, s)
 }
 
@@ -105,6 +132,40 @@ func TestStalledDisk(t *testing.T) {
 			m.wait()
 			if got := s.tele.refusedOverloaded.Get(); got != refusals {
 				t.Fatalf("%d refusals were counted, want %d", got, refusals)
+			}
+			mustClose(t, s)
+		})
+	}
+}
+
+// TestNothingIsAcknowledgedOnAStalledDisk holds the disk up for longer than
+// SyncStall: the queue fills, and nothing leaves it. What an async room loses in a
+// power failure is bounded by that.
+func TestNothingIsAcknowledgedOnAStalledDisk(t *testing.T) {
+	for _, name := range []string{"a", "safe:a"} {
+		t.Run(name, func(t *testing.T) {
+			var disk slowDisk
+			o := testOptions(disk.wrap(vfs.NewMem()), newClock())
+			o.SyncInterval, o.SyncStall, o.QueueMessages = time.Microsecond, time.Microsecond, 100
+			s := mustOpen(t, o)
+			m, first := join(t, s, name), join(t, s, "first")
+			disk.mu.Lock()
+			first.send("written, and never synced")
+			for range 100_000 { // a committer that does not wait has room for more soon
+				if m.Append(publish("x")) == nil {
+					m.sent++
+				}
+				runtime.Gosched()
+			}
+			m.mu.Lock()
+			if n := len(m.got); n > 0 || m.sent != o.QueueMessages {
+				t.Errorf("%d of %d messages were acknowledged", n, m.sent)
+			}
+			m.mu.Unlock()
+			disk.mu.Unlock()
+			m.wait()
+			if s.tele.stalls.Get() == 0 {
+				t.Error("the stall was not counted")
 			}
 			mustClose(t, s)
 		})

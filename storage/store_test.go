@@ -135,6 +135,9 @@ func TestClockOnlyMovesForward(t *testing.T) {
 	mustClose(t, s)
 	clock.advance(-10 * time.Minute)
 	s = mustOpen(t, o)
+	if p := join(t, s, "new").send("1")[0]; p.Time < last-2 {
+		t.Fatalf("after a restart a new room's time is %d, the store had reached %d", p.Time, last)
+	}
 	later(join(t, s, "lobby").send("4")[0])
 	s = crash(t, s, &o)
 	later(join(t, s, "lobby").send("5")[0])

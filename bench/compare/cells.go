@@ -23,10 +23,11 @@ type side struct {
 type serverKind int
 
 const (
-	noServer   serverKind = iota // the generator measures itself
-	throng                       // throng serve --dev
-	floorOne                     // one send for each member and message
-	floorBatch                   // one send for each member and all that waits
+	noServer    serverKind = iota // the generator measures itself
+	throng                        // throng serve --dev
+	compressing                   // the same, with compression
+	floorOne                      // one send for each member and message
+	floorBatch                    // one send for each member and all that waits
 )
 
 // The names of the cells and sides, by which figures are found.
@@ -35,6 +36,8 @@ const (
 	cellOne     = "fan-out, one at a time"
 	cellFour    = "fan-out, four outstanding"
 	cellSlow    = "slow readers"
+	cellDeflate = "fan-out of 1 KB, compressed"
+	cellStorm   = "storm"
 	cellEcho    = "echo"
 	cellHistory = "history"
 	cellAppend  = "append"
@@ -44,8 +47,12 @@ const (
 	sideBinary  = "throng, binary"
 	sideFloor   = "floor, one by one"
 	sideBatch   = "floor, batched"
+	sideDeflate = "compressed"
+	sidePlain   = "plain"
 	sideSlow    = "10% never read"
 	sideAllRead = "all read"
+	sideObey    = "clients that do as they are told"
+	sideHasty   = "clients that do not"
 	sideAsync   = "async"
 	sideSync    = "sync"
 	sidePublish = "publish"
@@ -65,9 +72,11 @@ func cells(p plan) []cell {
 	// A quiet server collects its garbage within ten seconds.
 	const settle = "12s"
 	echo := append([]string{"--connections", "100", "--size", "128"}, timed...)
-	// A publisher at full speed keeps many messages under way. The warm-up is
-	// long, so that the outboxes of those that never read are full after it.
-	slow := slices.Clip([]string{"--outstanding", "64", "--warmup", (3 * p.Warmup).String()})
+	// A publisher at full speed keeps many messages under way. There are so many
+	// that the outboxes of those that never read are full after two thirds of them,
+	// whatever else the machine does: all that happens to them is in the figures.
+	slow := slices.Clip([]string{"--outstanding", "64", "--messages", "2000"})
+	storm := slices.Clip([]string{"--members", strconv.Itoa(p.Connections), "--rooms", strconv.Itoa(p.Connections / 50), "--size", "128"})
 
 	rest := append([]string{"rest", "--members", "1"}, timed...)
 
@@ -86,9 +95,17 @@ func cells(p plan) []cell {
 			{sideBatch, floorBatch, with("fanout", "floor", members(p.Members, "--outstanding", "4")...)},
 			{sideBinary, throng, with("fanout", "binary", members(p.Members, "--outstanding", "4")...)},
 		}},
-		{cellSlow, few, []side{
-			{sideSlow, throng, with("fanout", "json", members(p.Members, append(slow, "--slow-readers", "10")...)...)},
-			{sideAllRead, throng, with("fanout", "json", members(p.Members-p.Members/10, slow...)...)},
+		{cellDeflate, few, []side{
+			{sideDeflate, compressing, with("fanout", "json", members(p.Members, "--size", "1024", "--deflate")...)},
+			{sidePlain, compressing, with("fanout", "json", members(p.Members, "--size", "1024")...)},
+		}},
+		{cellSlow, p.Rounds, []side{
+			{sideSlow, throng, with("fanout", "json", members(p.Connections, append(slow, "--slow-readers", "10")...)...)},
+			{sideAllRead, throng, with("fanout", "json", members(p.Connections-p.Connections/10, slow...)...)},
+		}},
+		{cellStorm, few, []side{
+			{sideObey, throng, with("storm", "json", storm...)},
+			{sideHasty, throng, with("storm", "json", append(storm, "--impatient")...)},
 		}},
 		{cellEcho, few, []side{
 			{sideThrong, throng, with("echo", "echo", echo...)},

@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 
@@ -26,7 +27,8 @@ import (
 type plan struct {
 	Throng string // the binaries
 	Floor  string
-	Out    string // the results' directory
+	Out    string   // the results' directory
+	Only   []string // the cells to run, none for all
 
 	Rounds      int
 	Duration    time.Duration
@@ -43,6 +45,7 @@ func main() {
 	set.StringVar(&p.Throng, "throng", p.Throng, "throng's binary")
 	set.StringVar(&p.Floor, "floor", p.Floor, "the floor's binary")
 	set.StringVar(&p.Out, "out", p.Out, "where the results are written")
+	set.StringSliceVar(&p.Only, "cell", nil, "run only the cell of this name; may be given more than once")
 	quick := set.Bool("quick", false, "few short runs, to try things out")
 	_ = set.Parse(os.Args[1:]) // exits
 
@@ -72,6 +75,9 @@ func compare(ctx context.Context, p plan) error {
 		return err
 	}
 	for _, c := range cells(p) {
+		if len(p.Only) > 0 && !slices.Contains(p.Only, c.name) {
+			continue
+		}
 		if err := r.runCell(ctx, c); err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}

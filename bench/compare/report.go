@@ -89,6 +89,19 @@ func p99(m *measured) float64   { return m.LatencyMS.P99 }
 func idle(m *measured) float64  { return m.Connections.Idle }
 func after(m *measured) float64 { return m.Connections.After }
 
+func toImplied(m *measured) float64 { return m.Storm.ToImplied }
+
+// ofBudget is the most of the memory budget that was in use.
+func ofBudget(m *measured) float64 {
+	return float64(m.Gauges.Memory) / float64(max(m.Gauges.MemoryMark, 1))
+}
+
+// dealtWith is the part of those that never read that were moved to the log or
+// closed; in a long run first the one and then, as silent, the other.
+func (r *runner) dealtWith(m *measured) float64 {
+	return float64(max(m.Gauges.Lagged, m.Gauges.Closed)) / float64(r.plan.Connections/10)
+}
+
 // lastCPU and lastToFloor are of the last kind of request that a run measured:
 // the floor comes first.
 func lastCPU(m *measured) float64 {
@@ -119,6 +132,7 @@ func (r *runner) report() *report {
 		newFigure("fan-out, 4 outstanding: CPU to the one-by-one floor's", ratio, ratios(side(cellFour, sideThrong, cpu), floorFour), atMost, 0.6),
 		newFigure("the same, binary codec", ratio, ratios(side(cellFour, sideBinary, cpu), floorFour), none, 0),
 		newFigure("the same, to the batching floor's", ratio, ratios(side(cellFour, sideThrong, cpu), side(cellFour, sideBatch, cpu)), none, 0),
+		newFigure("fan-out of 1 KB, compressed: CPU to that of plain frames", ratio, ratios(side(cellDeflate, sideDeflate, cpu), side(cellDeflate, sidePlain, cpu)), atMost, 1.3),
 		newFigure("lost, duplicate or reordered messages", "messages", r.violations(), atMost, 0),
 		newFigure("append, async", "messages/s", side(cellAppend, sideAsync, func(m *measured) float64 { return m.Append.PerSecond }), atLeast, 300_000),
 		newFigure("append, async: CPU for each message", us, side(cellAppend, sideAsync, func(m *measured) float64 { return m.Append.CPUPerMessage }), none, 0),
@@ -127,6 +141,13 @@ func (r *runner) report() *report {
 		newFigure("10% never read: the others' p99 to that without them", ratio, ratios(side(cellSlow, sideSlow, p99), side(cellSlow, sideAllRead, p99)), atMost, 1.3),
 		newFigure("10% never read: CPU for each delivery to that without them", ratio, ratios(side(cellSlow, sideSlow, cpu), side(cellSlow, sideAllRead, cpu)), none, 0),
 		newFigure("10% never read: memory for each that does not", bytes, r.slowMemory(), atMost, outboxBound),
+		newFigure("10% never read: part of these fed from the log or closed", ratio, side(cellSlow, sideSlow, r.dealtWith), atLeast, 1),
+		newFigure("10% never read: most of the memory budget that was in use", ratio, side(cellSlow, sideSlow, ofBudget), atMost, 1),
+		newFigure("storm: until all are back, to what admission's budget implies", ratio, side(cellStorm, sideObey, toImplied), none, 0),
+		newFigure("the same, where clients come again at once", ratio, side(cellStorm, sideHasty, toImplied), none, 0),
+		newFigure("storm: most of the memory budget that was in use", ratio, side(cellStorm, sideObey, ofBudget), atMost, 1),
+		newFigure("storm: clients that did not go on where they had been", "clients", side(cellStorm, sideObey, func(m *measured) float64 { return float64(m.Storm.NotRecovered) }), atMost, 0),
+		newFigure("storm: CPU for each client", us, side(cellStorm, sideObey, func(m *measured) float64 { return m.Storm.CPUPerClient }), none, 0),
 		newFigure("echo: CPU to the floor's", ratio, ratios(side(cellEcho, sideThrong, cpu), side(cellEcho, sideFloor, cpu)), none, 0),
 		newFigure("history: CPU for each message", us, side(cellHistory, sideThrong, cpu), none, 0),
 		newFigure("publish by REST to one member: CPU for each message", us, side(cellREST, sidePublish, lastCPU), none, 0),
@@ -150,7 +171,7 @@ func (r *runner) slowMemory() []float64 {
 	with, without := r.byRound(cellSlow, sideSlow, grown), r.byRound(cellSlow, sideAllRead, grown)
 	values := make([]float64, min(len(with), len(without)))
 	for i := range values {
-		values[i] = (with[i] - without[i]) / float64(r.plan.Members/10)
+		values[i] = (with[i] - without[i]) / float64(r.plan.Connections/10)
 	}
 	return values
 }

@@ -48,6 +48,8 @@ func TestReport(t *testing.T) {
 		sampleRun(t, cellOne, sideFloor, `{"server":{"cpu_us_per_delivery":2},"violations":{"lost":1,"order":2}}`),
 		sampleRun(t, cellConn, sideThrong, `{"connections":{"idle_pss_bytes":1000,"after_message_pss_bytes":1600}}`),
 		sampleRun(t, cellAppend, sideAsync, `{"append":{"messages_per_second":400000,"cpu_us_per_message":2,"file":{"cpu_us_per_message":0.5}}}`),
+		sampleRun(t, cellDeflate, sideDeflate, `{"server":{"cpu_us_per_delivery":3}}`),
+		sampleRun(t, cellDeflate, sidePlain, `{"server":{"cpu_us_per_delivery":4}}`),
 		sampleRun(t, cellREST, sidePublish, `{"rest":{"requests":[{"cpu_us_per_request":25},{"cpu_us_per_request":125,"cpu_to_floor":5}]}}`),
 	}}
 	report := r.report()
@@ -67,10 +69,11 @@ func TestReport(t *testing.T) {
 		"| append, async | messages/s | 400000 | 400000 to 400000 | at least 300000 | met |",
 		"| append, async: CPU for each message | µs | 2 | 2 to 2 |  |  |",
 		"| fan-out, 4 outstanding: CPU to the one-by-one floor's | ratio | 0 | not measured | at most 0.600 | not met |",
+		"| fan-out of 1 KB, compressed: CPU to that of plain frames | ratio | 0.750 | 0.750 to 0.750 | at most 1.300 | met |",
 		"| publish by REST to one member: CPU for each message | µs | 125 | 125 to 125 |  |  |",
 		"| the same, to a request that does nothing | ratio | 5 | 5 to 5 |  |  |",
 		"| page of 50 by REST: CPU for each page | µs | 0 | not measured |  |  |",
-		"In 1 of 7 runs the generator was the limit",
+		"In 1 of 9 runs the generator was the limit",
 	} {
 		if !strings.Contains(string(table), line) {
 			t.Errorf("the table lacks %q:\n%s", line, table)
@@ -81,7 +84,7 @@ func TestReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	var again struct{ Runs []run }
-	if err := json.Unmarshal(raw, &again); err != nil || len(again.Runs) != 7 || again.Runs[0].Side != sideThrong {
+	if err := json.Unmarshal(raw, &again); err != nil || len(again.Runs) != 9 || again.Runs[0].Side != sideThrong {
 		t.Errorf("results.json: %d runs, %v", len(again.Runs), err)
 	}
 }

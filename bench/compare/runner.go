@@ -60,6 +60,17 @@ type measured struct {
 			ToFloor float64 `json:"cpu_to_floor"`
 		}
 	}
+	Storm struct {
+		ToImplied    float64 `json:"back_to_implied"`
+		NotRecovered uint64  `json:"not_recovered"`
+		CPUPerClient float64 `json:"cpu_us_per_client"`
+	}
+	Gauges struct {
+		Memory     int64 `json:"memory_peak_bytes"`
+		MemoryMark int64 `json:"memory_mark_bytes"`
+		Lagged     uint64
+		Closed     uint64
+	}
 	Append struct {
 		PerSecond     float64 `json:"messages_per_second"`
 		CPUPerMessage float64 `json:"cpu_us_per_message"`
@@ -132,11 +143,14 @@ func (r *runner) startServer(ctx context.Context, kind serverKind) (_ *process, 
 	p := &process{}
 	command := []string{r.plan.Floor, "one", "0"}
 	switch kind {
-	case throng:
+	case throng, compressing:
 		if p.data, err = os.MkdirTemp(r.dir, "data-"); err != nil {
 			return nil, err
 		}
 		command = []string{r.plan.Throng, "serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir", p.data}
+		if kind == compressing {
+			command = append(command, "--compress-enabled")
+		}
 	case floorBatch:
 		command[1] = "batch"
 	}

@@ -39,7 +39,12 @@ type binaryClient struct {
 
 func dialBinary(t *testing.T, url string, tables *bintest.Codec) *binaryClient {
 	t.Helper()
-	c := throngtest.Dial(t, url, throngtest.DialOptions{Subprotocols: []string{"throng.v1.bin", "throng.v1.json"}})
+	return dialBinaryCompressed(t, url, tables, websocket.CompressionDisabled)
+}
+
+func dialBinaryCompressed(t *testing.T, url string, tables *bintest.Codec, mode websocket.CompressionMode) *binaryClient {
+	t.Helper()
+	c := throngtest.Dial(t, url, throngtest.DialOptions{Subprotocols: []string{"throng.v1.bin", "throng.v1.json"}, Compression: mode})
 	if got := c.Conn.Subprotocol(); got != "throng.v1.bin" {
 		t.Fatalf("the server speaks %q", got)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/thronghq/throng/api"
 	"github.com/thronghq/throng/hook"
+	"github.com/thronghq/throng/internal/budget"
 	"github.com/thronghq/throng/internal/config"
 	"github.com/thronghq/throng/proto"
 	"github.com/thronghq/throng/room"
@@ -26,7 +27,7 @@ type hooks struct {
 	told     hook.Events // what somebody is told
 }
 
-func openHooks(cfg *config.Config, log *slog.Logger, set *metrics.Set, store *storage.Store) (*hooks, error) {
+func openHooks(cfg *config.Config, log *slog.Logger, set *metrics.Set, store *storage.Store, memory *budget.Budget) (*hooks, error) {
 	endpoints := make([]hook.Endpoint, len(cfg.Webhooks))
 	for i := range cfg.Webhooks {
 		w := &cfg.Webhooks[i]
@@ -53,6 +54,7 @@ func openHooks(cfg *config.Config, log *slog.Logger, set *metrics.Set, store *st
 	}
 	h.webhooks, err = hook.New(hook.Options{
 		Endpoints: endpoints, Outbox: store.Outbox(), History: store.Logs(), Logged: logged(cfg), Logger: log, Metrics: set,
+		Memory: memory.Kind("webhooks"), MaxBytes: int64(cfg.Memory()) / budgetShare,
 	})
 	if err != nil {
 		return nil, err

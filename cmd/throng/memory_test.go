@@ -78,13 +78,40 @@ func TestMemoryStaysInItsBudget(t *testing.T) {
 	t.Logf("%d rounds, %.0f bytes at the most, %s", rounds, worst, regexp.MustCompile(`VmHWM:.*`).Find(status))
 }
 
-// sumOf adds up all values of a metric.
+// TestResumesLeaveRoomInASmallBudget has a client resume from several times what
+// the budget has: what is kept of it for others is no reason to refuse the next
+// one, or to end anybody.
+func TestResumesLeaveRoomInASmallBudget(t *testing.T) {
+	s := throngtest.Start(t, throngtest.Options{Args: []string{"--memory-budget=1MiB", "--storage-cache=8MiB"}})
+	author := throngtest.Dial(t, s.WSURL("/ws?user=author"), throngtest.DialOptions{})
+	const messages = 80
+	content := strings.Repeat("x", 60_000)
+	for range messages {
+		author.Send(map[string]any{"type": "message", "id": "1", "to": "r", "content": content})
+		author.Await("ack")
+	}
+	for i := range 3 {
+		c, response, err := throngtest.TryDial(t, s.WSURL(fmt.Sprint("/ws?user=u", i)), throngtest.DialOptions{})
+		if err != nil {
+			t.Fatalf("client %d: %v, %v", i, response, err)
+		}
+		c.Send(map[string]any{"type": "join", "room": "r", "since": map[string]any{"last": messages}})
+		for range messages {
+			c.Await("message")
+		}
+	}
+	if shed := sumOf(t, get(t, s.URL("/metrics")), "throng_shed_total"); shed != 0 {
+		t.Errorf("%.0f were ended", shed)
+	}
+}
+
+// sumOf adds up all values of a metric, or gives the one of a name with its labels.
 func sumOf(t *testing.T, metrics, name string) float64 {
 	t.Helper()
 	sum := 0.0
 	for line := range strings.Lines(metrics) {
 		full, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-		if base, _, _ := strings.Cut(full, "{"); base != name {
+		if base, _, _ := strings.Cut(full, "{"); base != name && full != name {
 			continue
 		}
 		v, err := strconv.ParseFloat(value, 64)

@@ -95,6 +95,13 @@ func (sockets) Message(c *netio.Conn, op ws.OpCode, payload []byte) {
 	c.Reply(c.AppendMessage(make([]byte, 0, len(payload)+ws.MaxHeaderSize), op, payload))
 }
 
+// Frames implements netio.FrameCounter.
+func (sockets) Frames(c *netio.Conn, n int) {
+	if s, ok := c.State().(*session.Session); ok {
+		s.Frames(n)
+	}
+}
+
 // Drained implements netio.Handler.
 func (sockets) Drained(c *netio.Conn) {
 	if s, ok := c.State().(*session.Session); ok {

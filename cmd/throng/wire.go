@@ -27,10 +27,13 @@ import (
 )
 
 // A budgetShare of the memory budget bounds the rooms' recent messages, which come
-// beside what it counts and get minRings at least, and how much of it may wait for
-// the readers of event streams.
+// beside what it counts and get minRings at least, and how much of it the readers
+// of event streams, the bodies of requests, and webhooks may each take.
+//
+// A replayShare bounds what is kept of replays, which nobody waits for.
 const (
 	budgetShare = 4
+	replayShare = 8
 	minRings    = 1 << 20
 )
 
@@ -65,6 +68,8 @@ func newNode(cfg *config.Config, log *slog.Logger, stop *stopSignals) (n *node, 
 			err = n.close(err)
 		}
 	}()
+	n.memory = budget.New(int64(cfg.Memory()), set)
+	n.governing.Go(func() { n.memory.Run(n.governed) })
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return n, err
 	}
@@ -76,15 +81,13 @@ func newNode(cfg *config.Config, log *slog.Logger, stop *stopSignals) (n *node, 
 	if err != nil {
 		return n, err
 	}
-	if n.hooks, err = openHooks(cfg, log, set, n.store); err != nil {
+	if n.hooks, err = openHooks(cfg, log, set, n.store, n.memory); err != nil {
 		return n, err
 	}
-	n.memory = budget.New(int64(cfg.Memory()), set)
-	n.governing.Go(func() { n.memory.Run(n.governed) })
 	people := session.NewDirectory()
 	n.hub = room.NewHub(room.Options{
 		Namespaces: namespaces(cfg), Limits: cfg.Limits, Log: roomLog{n.store}, People: people, Observer: n.hooks.roomObserver(), Logger: log, Metrics: set,
-		Replays: n.memory.Kind("replays"), RingBytes: max(int64(cfg.Memory())/budgetShare, minRings),
+		Replays: n.memory.Kind("replays"), ReplayKept: int64(cfg.Memory()) / replayShare, RingBytes: max(int64(cfg.Memory())/budgetShare, minRings),
 		Compression: proto.NewCompression(cfg.Compress.Minimum, set),
 	})
 	sessions = session.NewManager(session.Options{
@@ -98,7 +101,7 @@ func newNode(cfg *config.Config, log *slog.Logger, stop *stopSignals) (n *node, 
 		Webhooks: n.hooks.api(), Docs: openapi.Handler(api.NotFound()), Stats: n.stats, Drain: n.askDrain,
 		Info:   api.Info{Version: buildinfo.Version(), StartedAt: time.Now(), Namespaces: cfg.Namespaces},
 		Limits: &cfg.Limits, Origins: cfg.Origins, Dev: cfg.Dev, BodyBytes: int64(cfg.API.Body), Timeout: cfg.API.Timeout, Logger: log,
-		StreamBytes: int64(cfg.Memory()) / budgetShare, Memory: n.memory,
+		StreamBytes: int64(cfg.Memory()) / budgetShare, BodiesBytes: int64(cfg.Memory()) / budgetShare, Memory: n.memory,
 	})
 	if n.certs, err = openCerts(cfg, log, set); err != nil {
 		return n, err

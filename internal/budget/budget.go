@@ -48,8 +48,9 @@ type Budget struct {
 type Holder interface {
 	// Held returns the bytes, shared ones in full.
 	Held() int64
-	// Shed ends the holder. What it held is given back now or soon.
-	Shed()
+	// Shed ends the holder and reports true, or false where it was ended before.
+	// What it held is given back now or soon.
+	Shed() bool
 }
 
 // New returns a budget of so many bytes, 0 for no bound. Its metrics go to the
@@ -137,8 +138,9 @@ func (b *Budget) shed() {
 		if h.held == 0 || b.over() <= going {
 			return
 		}
-		b.ended.Add(1) // before its end can be seen
-		h.Shed()
+		if h.Shed() {
+			b.ended.Add(1)
+		}
 		going += h.Held()
 	}
 }

@@ -33,7 +33,7 @@ func (q *queue) Held() int64 {
 	return q.held
 }
 
-func (q *queue) Shed() {
+func (q *queue) Shed() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.shed++
@@ -41,6 +41,7 @@ func (q *queue) Shed() {
 		q.kind.Add(-q.held)
 		q.held = 0
 	}
+	return q.shed == 1
 }
 
 func (q *queue) ended() bool {

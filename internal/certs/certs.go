@@ -5,10 +5,12 @@
 package certs
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -189,11 +191,18 @@ func (s *Source) load() (changed bool, err error) {
 	}
 	if s.opts.ClientCA != "" {
 		inner.ClientAuth, inner.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
-		if !inner.ClientCAs.AppendCertsFromPEM(clientCA) {
-			return false, fmt.Errorf("tls.client_ca %s: it holds no certificate in PEM", s.opts.ClientCA)
+		authorities, err := certificates(clientCA)
+		if err != nil {
+			return false, fmt.Errorf("tls.client_ca %s: %w", s.opts.ClientCA, err)
+		}
+		for _, c := range authorities {
+			inner.ClientCAs.AddCert(c)
 		}
 	}
 	if s.opts.Cert != "" {
+		if _, err := certificates(cert); err != nil {
+			return false, fmt.Errorf("tls.cert %s: %w", s.opts.Cert, err)
+		}
 		pair, err := tls.X509KeyPair(cert, key)
 		if err != nil {
 			return false, fmt.Errorf("tls.cert %s with tls.key %s: %w", s.opts.Cert, s.opts.Key, err)
@@ -207,6 +216,31 @@ func (s *Source) load() (changed bool, err error) {
 	s.content = content
 	s.loaded.Set(float64(time.Now().Unix()))
 	return true, nil
+}
+
+// certificates returns the certificates in a PEM file, of which there must be
+// one. What crypto/tls and crypto/x509 pass over in silence, a block that is cut
+// off or broken, is an error: the file is half written.
+func certificates(data []byte) (certs []*x509.Certificate, err error) {
+	begun := bytes.Count(data, []byte("-----BEGIN"))
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		begun--
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		certs = append(certs, c)
+	}
+	switch {
+	case begun > 0:
+		return nil, errors.New("it holds a PEM block that is cut off")
+	case len(certs) == 0:
+		return nil, errors.New("it holds no certificate in PEM")
+	}
+	return certs, nil
 }
 
 // digest tells the contents of files from others.

@@ -164,6 +164,45 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// TestHalfAChain: a file that was read while it was written, or that a full disk
+// cut off, is not taken for a whole one because what it begins with is.
+func TestHalfAChain(t *testing.T) {
+	f := newFiles(t)
+	leaf, err := os.ReadFile(f.cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	more, _ := selfSigned(t, "between.example", time.Now().Add(time.Hour))
+	whole := append(bytes.Clone(leaf), more...)
+	write(t, f.cert, whole)
+	write(t, f.ca, whole)
+	o := Options{Cert: f.cert, Key: f.key, ClientCA: f.ca, Logger: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet()}
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	half := whole[:len(leaf)+len(more)/2]
+	broken := append(bytes.Clone(leaf), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")})...)
+	for name, data := range map[string][]byte{
+		"half": half, "half, and more": append(bytes.Clone(half), leaf...), "broken": broken, "begun": append(bytes.Clone(leaf), "-----BEGIN "...),
+	} {
+		for _, path := range []string{f.cert, f.ca} {
+			write(t, path, data)
+			if changed, err := s.load(); changed || err == nil {
+				t.Errorf("%s of %s was taken over: %v", name, filepath.Base(path), err)
+			}
+			o.Metrics = metrics.NewSet()
+			if _, err := Open(o); err == nil {
+				t.Errorf("%s of %s is good enough for a start", name, filepath.Base(path))
+			}
+			write(t, path, whole)
+		}
+	}
+	if n := len(s.pair.Load().Certificate); n != 2 {
+		t.Errorf("%d certificates are in force, want 2", n)
+	}
+}
+
 // TestWatch: what changes is seen within seconds.
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

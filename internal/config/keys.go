@@ -53,7 +53,7 @@ func keys(c *Config) []key {
 		{name: "origins", value: listValue{&c.Origins, `origins such as "https://example.org", or "*" for all`, checkOrigin}, help: "pages that browsers may connect from, beside those that this server serves itself"},
 		{name: "ping_interval", value: durationValue{&c.PingInterval, time.Second, 45 * time.Second}, help: "how often a connection is pinged; one that is silent for two intervals, 60 s at the most, is closed"},
 		{name: "drain_timeout", value: durationValue{&c.DrainTimeout, 0, time.Hour}, help: "how long a stop may take; its last tenth is kept for the log, and clients that have not gone by then are cut off"},
-		{name: "memory_budget", value: sizeValue{&c.MemoryBudget, 0, tib}, help: "bounds what outboxes, event streams, replays and partial frames hold together: from four fifths of it on, those that hold most are closed, and past it newcomers get 503; 0 takes a quarter of the memory that the process may use"},
+		{name: "memory_budget", value: sizeValue{&c.MemoryBudget, 0, tib}, help: "bounds what outboxes, event streams, replays, partial frames, requests' bodies and webhooks' queues hold together: from four fifths of it on, those that hold most are closed, and past it newcomers get 503; at least 1MiB; 0 takes a quarter of the memory that the process may use"},
 
 		{name: "api.body", value: sizeValue{&c.API.Body, kib, 64 * mib}, help: "the body of a request to the REST API"},
 		{name: "api.timeout", value: durationValue{&c.API.Timeout, 100 * time.Millisecond, time.Hour}, help: "how long a request to the REST API may take, streams of events apart"},
@@ -106,7 +106,7 @@ func rateKeys(r *Rates) []key {
 		return key{name: "rate." + name, value: rateValue{at, "no bound"}, help: help}
 	}
 	return []key{
-		rate("connection_frames", &r.Connection.Frames, "frames from one connection"),
+		rate("connection_frames", &r.Connection.Frames, "frames from one connection, pings, pongs and fragments among them"),
 		rate("connection_bytes", &r.Connection.Bytes, "their bytes"),
 		rate("connection_joins", &r.Connection.Joins, "joins of one connection"),
 		rate("connection_publishes", &r.Connection.Publishes, "messages from one connection"),
@@ -138,6 +138,7 @@ func limitKeys(l *proto.Limits) []key {
 		{name: "limits.rooms", value: intValue{&l.RoomsPerConn, 1, 1_000_000}, help: "rooms that one connection may have joined"},
 		{name: "limits.outbox", value: sizeValue{&l.Outbox, kib, gib}, help: "room messages that wait for one connection; past it the room's slow policy holds"},
 		{name: "limits.replies", value: sizeValue{&l.Replies, 64 * kib, gib}, help: "replies that wait for one connection; past it, it is closed"},
+		{name: "limits.message_timeout", value: durationValue{&l.MessageTimeout, time.Second, time.Hour}, help: "a message that has begun to come has to bring 4 KiB more, or its end, within this time, each time; otherwise the connection is closed"},
 		{name: "limits.handshake_timeout", value: durationValue{&l.HandshakeTimeout, 100 * time.Millisecond, time.Hour}, help: "from the accept to the end of the request's head"},
 		{name: "limits.handshake_bytes", value: sizeValue{&l.HandshakeBytes, 512, 64 * kib}, help: "the request's head"},
 		{name: "limits.handshake_line", value: sizeValue{&l.HandshakeLine, 256, 64 * kib}, help: "one line of the request's head"},

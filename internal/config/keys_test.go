@@ -165,6 +165,8 @@ func TestUsableMemory(t *testing.T) {
 		{"no limit", map[string]string{"meminfo": meminfo, "self/cgroup": "0::/a/b\n"}, map[string]string{"a/b/memory.max": "max\n"}, 8 << 30},
 		{"own limit", map[string]string{"meminfo": meminfo, "self/cgroup": "0::/a/b\n"}, map[string]string{"a/b/memory.max": "1048576\n"}, 1 << 20},
 		{"a parent's limit", map[string]string{"meminfo": meminfo, "self/cgroup": "1:cpu:/x\n0::/a/b\n"}, map[string]string{"a/b/memory.max": "2097152\n", "a/memory.max": "1048576\n"}, 1 << 20},
+		{"version 1", map[string]string{"meminfo": meminfo, "self/cgroup": "5:cpu,cpuacct:/a\n4:memory:/a/b\n0::/\n"}, map[string]string{"memory/a/b/memory.limit_in_bytes": "9223372036854771712\n", "memory/a/memory.limit_in_bytes": "1048576\n"}, 1 << 20},
+		{"version 1 in a container", map[string]string{"meminfo": meminfo, "self/cgroup": "4:memory:/docker/abc\n"}, map[string]string{"memory/memory.limit_in_bytes": "1048576\n"}, 1 << 20},
 		{"a limit above the machine", map[string]string{"meminfo": meminfo, "self/cgroup": "0::/\n"}, map[string]string{"memory.max": "1099511627776\n"}, 8 << 30},
 	}
 	for _, test := range tests {

@@ -338,6 +338,7 @@ lisen = ":1"
 dev = "yes"
 config = "x"
 data_dir = ""
+memory_budget = "1KiB"
 origins = ["https://example.org/page"]
 [log]
 level = "loud"
@@ -383,6 +384,7 @@ slow = "fast"
 		{`listen = localhost (flag --listen)`, "not host:port"},
 		{`storage.cache = 9999999999GiB (flag --storage-cache)`, "out of range"},
 		{`data_dir = "" (file `, "the path is empty"},
+		{`memory_budget = 1KiB (file `, "at least 1MiB"},
 		{`limits.outbox = 1KiB (file `, "limits.message"},
 		{`namespace.user (file `, "reserved"},
 		{`namespace.a:b (file `, "colon"},

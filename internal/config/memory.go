@@ -33,25 +33,39 @@ const heapShare = 80
 // budget is.
 func (c *Config) HeapLimit() int { return usableMemory("/proc", "/sys/fs/cgroup") / 100 * heapShare }
 
-// usableMemory returns the machine's memory or the least limit of the cgroups
-// (version 2) that the process is in, whichever is less. Where the kernel says
+// usableMemory returns the machine's memory or the least limit of the cgroups, of
+// either version, that the process is in, whichever is less. Where the kernel says
 // nothing it takes 1 GiB.
 func usableMemory(proc, cgroups string) int {
 	usable := gib
 	if total, ok := memTotal(filepath.Join(proc, "meminfo")); ok {
 		usable = total
 	}
-	path, ok := ownCgroup(filepath.Join(proc, "self/cgroup"))
-	for ok {
-		if text, err := os.ReadFile(filepath.Join(cgroups, path, "memory.max")); err == nil {
-			if limit, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
-				usable = min(usable, limit)
-			}
-		}
-		ok = path != "/"
-		path = filepath.Dir(path)
+	own := filepath.Join(proc, "self/cgroup")
+	if path, ok := lineWith(own, "0::"); ok {
+		usable = min(usable, leastLimit(cgroups, path, "memory.max"))
+	}
+	if path, ok := lineWith(own, ":memory:"); ok { // version 1
+		usable = min(usable, leastLimit(filepath.Join(cgroups, "memory"), path, "memory.limit_in_bytes"))
 	}
 	return usable
+}
+
+// leastLimit returns the least limit that the named files hold of a cgroup and
+// those above it, which are the folders of root. In a container root may be the
+// container's own, and the path none that is seen there: what there is counts.
+func leastLimit(root, path, name string) int {
+	least := math.MaxInt
+	for path = filepath.Clean("/" + path); ; path = filepath.Dir(path) {
+		if text, err := os.ReadFile(filepath.Join(root, path, name)); err == nil {
+			if limit, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && limit > 0 {
+				least = min(least, limit)
+			}
+		}
+		if path == "/" {
+			return least
+		}
+	}
 }
 
 // memTotal reads the MemTotal line of /proc/meminfo (proc_meminfo(5)).
@@ -67,21 +81,21 @@ func memTotal(path string) (bytes int, ok bool) {
 	return kilobytes * kib, true
 }
 
-// ownCgroup reads the version 2 line of /proc/self/cgroup (cgroups(7)).
-func ownCgroup(path string) (cgroup string, ok bool) {
-	line, ok := lineWith(path, "0::")
-	return filepath.Clean("/" + line), ok
-}
-
-// lineWith returns what follows the prefix in the first line that begins so.
-func lineWith(path, prefix string) (rest string, ok bool) {
+// lineWith returns what follows the mark in the first line that has it: at the
+// line's beginning, or, where the mark begins with a colon, after digits, as the
+// hierarchies' numbers in /proc/self/cgroup (cgroups(7)).
+func lineWith(path, mark string) (rest string, ok bool) {
 	file, err := os.Open(path)
 	if err != nil {
 		return "", false
 	}
 	defer file.Close()
 	for lines := bufio.NewScanner(file); lines.Scan(); {
-		if rest, ok := strings.CutPrefix(lines.Text(), prefix); ok {
+		line := lines.Text()
+		if strings.HasPrefix(mark, ":") {
+			line = strings.TrimLeft(line, "0123456789")
+		}
+		if rest, ok := strings.CutPrefix(line, mark); ok {
 			return rest, true
 		}
 	}

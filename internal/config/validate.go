@@ -18,6 +18,9 @@ import (
 // (RFC 7518, section 3.2).
 const goodSecret = 32
 
+// leastMemory is the smallest memory budget, in bytes: four clients' outboxes.
+const leastMemory = mib
+
 // maxNamespaceName leaves a room's name as many bytes after the colon.
 const maxNamespaceName = proto.MaxRoomName / 2
 
@@ -34,6 +37,9 @@ func (c *Config) Validate() Problems {
 	}
 	if c.DataDir == "" {
 		report("data_dir", `""`, "the path is empty", "a directory, which is created where it does not exist")
+	}
+	if n := c.MemoryBudget; n > 0 && n < leastMemory {
+		report("memory_budget", formatSize(n), "a few clients would use it up", "at least "+formatSize(leastMemory)+", or 0 for a quarter of the memory that the process may use")
 	}
 	c.validateAuth(report)
 	c.validateHooks(report)
