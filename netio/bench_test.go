@@ -269,7 +269,7 @@ func BenchmarkHandshake(b *testing.B) {
 	b.Run("all", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			h := parseHead(request[:findHead(request, 0)])
+			h := parseHead(request[:findHead(request, 0)], nil)
 			_, key, err := h.check(&limits, longestLine(request))
 			if err != nil {
 				b.Fatal(err)

@@ -150,7 +150,8 @@ func (c *Conn) handshake(b []byte, size int) {
 		c.refuse(proto.ErrHandshakeLarge.New())
 		return
 	}
-	h := parseHead(b[:size])
+	h := parseHead(b[:size], c.loop.lines)
+	defer c.loop.keepLines(h)
 	if !h.isUpgrade() {
 		c.giveAway(b)
 		return

@@ -104,6 +104,7 @@ type loop struct {
 	// Owned by the loop's goroutine.
 	buf    []byte       // what every read of this loop goes into
 	plain  []byte       // what it is decrypted into; nil where no address speaks TLS
+	lines  []header     // empty: a request's are appended to it
 	reader *frameReader // for a connection that holds none
 	unpack *inflater    // for compressed messages; nil until a connection agrees on them
 	spare  []task       // the other half of tasks
@@ -156,6 +157,15 @@ func newLoop(co *core, open func() (poller, error), start func(func())) (*loop, 
 		return l, fmt.Errorf("watch an eventfd: %w", err)
 	}
 	return l, nil
+}
+
+// keepLines takes the head's lines for the next one.
+func (l *loop) keepLines(h *head) {
+	const kept = 64
+	if cap(h.lines) <= kept {
+		clear(h.lines)
+		l.lines = h.lines[:0]
+	}
 }
 
 // stop ends the poller. No connection may be left, and nothing is posted after.

@@ -219,15 +219,18 @@ func (r *Room) tell(ev *proto.Event, kind notice, except *Membership) {
 	if len(r.members) == 0 || len(r.members) == 1 && r.members[0] == except {
 		return
 	}
-	b := batch{notice: kind}
+	b := batches.Get().(*batch)
+	b.notice = kind
 	for _, n := range r.forms {
-		r.encodeEvent(&b, n.form, ev)
+		r.encodeEvent(b, n.form, ev)
 	}
 	if except != nil {
 		except.author = true
 		defer func() { except.author = false }()
 	}
-	r.deliver(&b)
+	r.deliver(b)
+	b.reset()
+	batches.Put(b)
 }
 
 func (r *Room) countEvent() *proto.Event {
