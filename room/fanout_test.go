@@ -78,7 +78,8 @@ func TestDeliveryAllocatesNothingPerMember(t *testing.T) {
 			r.fanOut([]op{{pub: &o.Publish}})
 		})
 	}
-	if few, many := cost(1), cost(1000); few != many {
+	const lent = 8 // what a batch may cost whose pool is empty: the race detector's gives some away
+	if few, many := cost(1), cost(1000); many > few+lent {
 		t.Errorf("a batch to 1 member allocates %v times, to 1000 members %v times", few, many)
 	}
 }
