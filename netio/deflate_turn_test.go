@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/gobwas/ws"
+	"golang.org/x/sys/unix"
 
 	"github.com/thronghq/throng/proto"
 )
@@ -67,6 +68,42 @@ func TestInflateTurns(t *testing.T) {
 	}
 	if c.yielded || (*holder)(c).Held() != 0 || c.loop.core.memory.inflated.Held() != 0 {
 		t.Errorf("%d bytes are held in the end, %d inflated", (*holder)(c).Held(), c.loop.core.memory.inflated.Held())
+	}
+}
+
+// TestInflateTurnsAtTheEnd: what a client that has gone leaves behind is read in
+// turns, too, with what the loop has to do for others between them.
+func TestInflateTurnsAtTheEnd(t *testing.T) {
+	const size = 60 << 10
+	handled := 0
+	h := &onMessage{f: func(*Conn, []byte) { handled++ }}
+	c, other := bare(t, h)
+	c.window = proto.StandardWindow
+	frame := clientFrame(packedBinary, pack(t, flate.BestSpeed, make([]byte, size)))
+	sent := 0
+	for ; sent < 100; sent++ {
+		if n, err := unix.Write(other, frame); n != len(frame) {
+			t.Fatal(n, err)
+		}
+	}
+	if err := unix.Shutdown(other, unix.SHUT_WR); err != nil {
+		t.Fatal(err)
+	}
+	turns, posted := 0, []task{{c, taskEnd}}
+	for ; len(posted) > 0; posted = posted[1:] {
+		before := handled
+		c.run(posted[0].kind)
+		if n := (handled - before) * size; n > inflateTurn+size {
+			t.Errorf("turn %d brought %d bytes", turns, n)
+		}
+		turns++
+		posted, c.loop.tasks = append(posted, c.loop.tasks...), nil
+	}
+	if handled != sent || turns < sent*size/inflateTurn/2 {
+		t.Errorf("%d of %d messages were handled in %d turns", handled, sent, turns)
+	}
+	if c.phase != phaseEnded || c.held.Load() != 0 || c.core.memory.partials.Held() != 0 {
+		t.Errorf("phase %d, %d bytes are held", c.phase, c.held.Load())
 	}
 }
 

@@ -328,12 +328,18 @@ func (c *Conn) onHup(netpoll.Poll) error {
 	return nil
 }
 
-// end reads what the peer sent before it went, and closes the descriptor.
+// end reads what the peer sent before it went, in turns as before, and closes the
+// descriptor.
 func (c *Conn) end() {
+	if c.yielded {
+		c.paused, c.yielded = false, false
+		c.readLeft()
+		c.readRest()
+	}
 	for range maxEndReads {
-		for c.yielded {
-			c.lastTurn()
-			c.readRest()
+		if c.yielded {
+			c.loop.post(c, taskEnd)
+			return
 		}
 		if p := c.currentPhase(); c.paused || p == phaseHandshake || p >= phaseDead {
 			break

@@ -191,7 +191,7 @@ func (c *cursor) step(head uint64) (more, delivered bool) {
 	if c.stopped {
 		return false, false
 	}
-	k.frames = c.retractionsLocked(k.frames, &k)
+	k.frames = fitted(c.retractionsLocked(k.frames, &k))
 	if len(k.frames) > 0 && !c.ms.member.Deliver(k.frames) {
 		return true, false
 	}

@@ -214,7 +214,7 @@ func (r *Room) compose(b *batch, a author) []byte {
 			start = enc.ends[i]
 		}
 	}
-	return frames
+	return fitted(frames)
 }
 
 // deliver sends the batch to every live member that has no message in it. A

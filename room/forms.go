@@ -130,6 +130,17 @@ func (r *Room) appendMessage(dst []byte, f proto.Form, m *proto.Message, own boo
 	return r.hub.deflate.Frame(dst, start, f.Window)
 }
 
+// fitted returns frames that are one member's without the space that they grew by,
+// where that is more than they are: messages that were compressed in it may have
+// been a thousand times as long. The member's outbox keeps all of it alive, and
+// counts what is sent.
+func fitted(frames []byte) []byte {
+	if cap(frames) <= 2*len(frames) {
+		return frames
+	}
+	return bytes.Clone(frames)
+}
+
 // encodeEvent adds the frame of an event in one form.
 func (r *Room) encodeEvent(b *batch, f proto.Form, ev *proto.Event) {
 	frame := proto.AppendEventFrame(make([]byte, 0, frameOverhead), f.Codec, ev)

@@ -351,6 +351,55 @@ func TestAnAuthorsCopiesAreCompressed(t *testing.T) {
 	}
 }
 
+// hoarder is a Member whose outbox holds all that it was given.
+type hoarder struct {
+	counter
+	held int
+}
+
+func (w *hoarder) Deliver(b []byte) bool {
+	w.held += cap(b)
+	return w.counter.Deliver(b)
+}
+
+// What a member's outbox keeps alive is what it counts: frames that are one member's
+// alone do not bring the space in which they were compressed.
+func TestCompressedFramesKeepNoSpace(t *testing.T) {
+	for _, f := range forms {
+		for _, ways := range []struct {
+			name string
+			join JoinRequest
+		}{
+			{"its copies", JoinRequest{Echo: true}},
+			{"a replay of its own messages", JoinRequest{Since: position(0, "e1")}},
+			{"a replay by time", JoinRequest{Since: proto.Since{Kind: proto.SinceTime, Millis: 1}}},
+		} {
+			inHouse(t, func(t *testing.T, h *house) {
+				const room = "packed:r"
+				w := &hoarder{counter: counter{codec: f.Codec, window: f.Window, name: "ana"}}
+				ms := NewMembership(w, room)
+				publish := func() {
+					for range 10 {
+						h.hub.Publish(w, ms, room, h.namespace(room), Publication{Content: []byte(`"` + strings.Repeat("a", 30_000) + `"`), MayCreate: true})
+						synctest.Wait()
+					}
+				}
+				publish()
+				w.held = 0
+				w.delivered.Store(0)
+				h.hub.Join(ms, h.namespace(room), ways.join)
+				synctest.Wait()
+				if ways.join.Echo {
+					publish()
+				}
+				if sent := int(w.delivered.Load()); sent == 0 || w.held > 2*sent {
+					t.Errorf("%s, window %d: %d bytes were delivered, %d are held", ways.name, f.Window, sent, w.held)
+				}
+			})
+		}
+	}
+}
+
 // A member whose outbox fills catches up with compressed frames, and ends with
 // every message once and in order.
 func TestACompressedMemberLagsAndCatchesUp(t *testing.T) {
