@@ -207,7 +207,7 @@ func (r *frameReader) begin(h *frameHeader) {
 		return
 	}
 	if h.op != ws.OpContinuation {
-		r.op, r.packed, r.text, r.empty = h.op, h.packed, utf8Check{}, 0
+		r.op, r.packed, r.text = h.op, h.packed, utf8Check{}
 	}
 	if h.length == 0 {
 		r.empty++
@@ -248,7 +248,7 @@ func (r *frameReader) payload(b []byte, sink frameSink) (n int, more bool, err *
 		return n, false, errText
 	}
 	op, packed, msg := r.op, r.packed, r.msg
-	r.op, r.packed, r.msg = 0, false, nil
+	r.op, r.packed, r.msg, r.empty = 0, false, nil, 0
 	if packed {
 		more, err = r.inflate(op, msg, sink)
 	} else {

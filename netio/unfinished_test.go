@@ -111,7 +111,7 @@ func TestMessagesGainTime(t *testing.T) {
 }
 
 // TestEmptyFragments: a message may have many that bring nothing, and not without
-// end.
+// end. The next one, which may be another connection's, begins at none.
 func TestEmptyFragments(t *testing.T) {
 	empty := cf(0x00, "")
 	onPollers(t, func(t *testing.T, open func() (poller, error)) {
@@ -120,6 +120,10 @@ func TestEmptyFragments(t *testing.T) {
 			p.send(string(cf(0x01, "")) + strings.Repeat(string(empty), maxEmptyFragments-1) + string(cf(0x00, "x")) + string(cf(0x80, "")))
 			p.expect("81 x")
 		}
+		p.send(string(cf(0x01, "")) + strings.Repeat(string(empty), maxEmptyFragments-1) + string(cf(0x80, "x")))
+		p.expect("81 x")
+		p.send(string(frames(cf(0x01, ""), cf(0x80, "next"))))
+		p.expect("81 next")
 		p.send(string(cf(0x01, "x")) + strings.Repeat(string(empty), maxEmptyFragments+1))
 		p.expect(closing(ws.StatusPolicyViolation) + errFragments.reason)
 		if e := r.wait(t, "closed"); e.cause != CauseProtocol {
