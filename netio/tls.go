@@ -13,6 +13,7 @@ const (
 	recordSetup   = 22           // first byte of a connection that speaks TLS: a handshake record
 	acmeTLSALPN   = "acme-tls/1"
 	plainBuffer   = 64 << 10 // what one read is decrypted into; each loop has one such buffer
+	tlsHelp       = "this address does not speak TLS: use http:// or ws://"
 	plaintextHelp = "this address speaks TLS: use https:// or wss://"
 )
 
