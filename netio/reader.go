@@ -56,8 +56,8 @@ type frameReader struct {
 	text   utf8Check
 	empty  int // its fragments that brought nothing
 
-	// gained is what has come of messages since the connection last set it to
-	// 0: their bytes, and enough where the reader stood between two.
+	// gained is what has come of messages since the connection last set it: their
+	// bytes, and enough where the reader stood between two.
 	gained int
 	// extra is how many frames that brought no message have come since the
 	// connection last set it to 0.

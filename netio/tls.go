@@ -39,6 +39,8 @@ type tlsStream struct {
 	rest []byte // ciphertext that waits while reading is paused, lent by the pool
 	web  net.Conn
 
+	counted int // of sealed, what a record between two messages has been given time for
+
 	// Written by the loop's goroutine under the lock of c, or before it starts.
 	c  *Conn
 	hs *tlsHandshake // nil once the handshake is done

@@ -1,6 +1,8 @@
 package netio
 
 import (
+	"crypto/tls"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -107,6 +109,87 @@ func TestMessagesGainTime(t *testing.T) {
 	}
 	if at := after(cf(0x80, "end")); at != 0 {
 		t.Errorf("after its end the deadline is %d", at)
+	}
+}
+
+// heldLine is a line that keeps what is written to it.
+type heldLine struct {
+	net.Conn
+	holds bool
+	held  []byte
+}
+
+func (l *heldLine) Write(b []byte) (int, error) {
+	if !l.holds {
+		return l.Conn.Write(b)
+	}
+	l.held = append(l.held, b...)
+	return len(b), nil
+}
+
+// TestRecordsGainTime: of a message that comes in a TLS record, what has come
+// counts before the record is whole, and only once.
+func TestRecordsGainTime(t *testing.T) {
+	server, client := tlsSides(t)
+	client.DynamicRecordSizingDisabled = true
+	limits := proto.DefaultLimits()
+	limits.MessageTimeout = time.Hour
+	r := newRecorder()
+	s := start(t, Options{TLS: server, Handler: r, Limits: limits, PingInterval: 5 * minTick, PingTimeout: time.Hour})
+	p := s.connect(t)
+	line := &heldLine{Conn: p.Conn}
+	p.Conn = tls.Client(line, client)
+	p.upgrade()
+	c := r.wait(t, "open").c
+	gain := func() uint32 { return c.chunk.gain[c.slot].Load() }
+	later := func() {
+		t.Helper()
+		if at := s.core.clock.now(); !eventually(func() bool { return s.core.clock.now() > at }) {
+			t.Fatal("the clock stands still")
+		}
+	}
+	write := func(b []byte) {
+		t.Helper()
+		if _, err := line.Conn.Write(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	line.holds = true
+	p.send(string(cf(0x01, "begun")))
+	line.holds = false
+	write(line.held[:1])
+	if !eventually(func() bool { return gain() != 0 }) {
+		t.Fatal("a record that is begun has no deadline")
+	}
+	begun := gain()
+	later()
+	write(line.held[1:])
+	if !eventually(func() bool { return gain() > begun }) {
+		t.Fatal("a message that is begun has no deadline of its own")
+	}
+	first := gain()
+	line.holds, line.held = true, nil
+	p.send(string(cf(0x00, strings.Repeat("a", enoughGained+1000))))
+	line.holds = false
+	later()
+	most := enoughGained + 500
+	write(line.held[:most])
+	if !eventually(func() bool { return gain() > first }) {
+		t.Errorf("with %d bytes more of a record the deadline is %d still", most, first)
+	}
+	second := gain()
+	later()
+	write(line.held[most:])
+	for _, mark := range []string{"x", "xx"} { // the second is read when the deadline is set
+		p.send(string(cf(ping, mark)))
+		for f := p.read(); f != "8a "+mark; f = p.read() {
+			if f != "89 " {
+				t.Fatalf("got %.20q", f)
+			}
+		}
+	}
+	if at := gain(); at != second {
+		t.Errorf("at the record's end the deadline went from %d to %d", second, at)
 	}
 }
 
