@@ -52,7 +52,7 @@ func (c *call) events() *proto.Error {
 		c.beginStream()
 		return nil
 	}
-	box := c.api.newStreamBox(http.NewResponseController(c.w).SetWriteDeadline)
+	box := c.api.newStreamBox(c.address(), http.NewResponseController(c.w).SetWriteDeadline)
 	c.api.boxes.add(box)
 	s := c.api.Sessions.OpenStream(c.caller(), box)
 	c.api.meters.streams.Add(1)

@@ -53,8 +53,9 @@ func startLimited(t testing.TB, rates session.Rates, change func(*api.Options)) 
 	limits.Outbox = 64 << 10
 	f := &fixture{t: t, keys: auth.NewKeySet(secret), store: authtest.NewMemory(), metrics: metrics.NewSet()}
 	namespaces := []proto.Namespace{proto.NewNamespace("default"), proto.NewNamespace("chat"), proto.InboxNamespace()}
+	people := session.NewDirectory()
 	f.hub = room.NewHub(room.Options{
-		Namespaces: namespaces, Limits: limits, Log: room.MemoryLog{}, Logger: slog.New(slog.DiscardHandler),
+		Namespaces: namespaces, Limits: limits, People: people, Log: room.MemoryLog{}, Logger: slog.New(slog.DiscardHandler),
 	})
 	var err error
 	f.accounts, err = auth.NewAccounts(auth.AccountsOptions{
@@ -69,7 +70,7 @@ func startLimited(t testing.TB, rates session.Rates, change func(*api.Options)) 
 	verifier := auth.NewVerifier(auth.VerifierOptions{Keys: f.keys, Leeway: -1, APIKeys: f.accounts.VerifyKey, Revoked: f.accounts.Revoked})
 	authorizer := auth.NewAuthorizer(nil)
 	f.manager = session.NewManager(session.Options{
-		Hub: f.hub, Verifier: verifier, Authorizer: authorizer, Limits: limits, Revoked: f.accounts.Revoked,
+		Hub: f.hub, Directory: people, Verifier: verifier, Authorizer: authorizer, Limits: limits, Revoked: f.accounts.Revoked,
 		Codecs: []proto.Codec{proto.NewJSON(&limits)}, Heartbeat: time.Minute, Rates: rates, Logger: slog.New(slog.DiscardHandler),
 	})
 	o := api.Options{

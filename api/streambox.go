@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"net/netip"
 	"sync"
 	"time"
 	"unsafe"
@@ -20,6 +21,7 @@ import (
 // be ended for that.
 type streamBox struct {
 	// Static.
+	client   netip.Addr
 	wake     chan struct{}  // one more look is worth it
 	deadline chan time.Time // the latest one; read by the taker
 	limits   *proto.Limits
@@ -42,9 +44,9 @@ type streamBox struct {
 // boxSlot is what a frame takes in a box beside its bytes.
 const boxSlot = int(unsafe.Sizeof([]byte(nil)))
 
-func (a *API) newStreamBox(writeBy func(time.Time) error) *streamBox {
+func (a *API) newStreamBox(client netip.Addr, writeBy func(time.Time) error) *streamBox {
 	return &streamBox{
-		wake: make(chan struct{}, 1), deadline: make(chan time.Time, 1),
+		client: client, wake: make(chan struct{}, 1), deadline: make(chan time.Time, 1),
 		limits: a.Limits, bound: a.streamBound, writeBy: writeBy, memory: a.streamed,
 	}
 }
@@ -131,6 +133,9 @@ func (b *streamBox) beginWrite() {
 		_ = b.writeBy(time.Now().Add(streamPatience)) // as above
 	}
 }
+
+// Address implements session.Conn.
+func (b *streamBox) Address() netip.Addr { return b.client }
 
 // SetDeadline implements session.Conn.
 func (b *streamBox) SetDeadline(t time.Time) {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -20,7 +21,7 @@ func TestStreamsShareTheirMemory(t *testing.T) {
 	frames := make([]byte, 300)
 	for _, c := range []struct{ streams, taken int }{{1, 3}, {4, 3}, {5, 2}, {10, 1}, {1000, 1}} {
 		a.meters.streams.Store(int64(c.streams))
-		box, taken := a.newStreamBox(func(time.Time) error { return nil }), 0
+		box, taken := a.newStreamBox(netip.Addr{}, func(time.Time) error { return nil }), 0
 		for box.Deliver(frames) {
 			taken++
 		}

@@ -62,8 +62,8 @@ type keyState struct {
 
 func newKeyState(r KeyRecord) *keyState {
 	k := &keyState{record: r, identity: &Identity{
-		UserID: r.UserID, KeyID: r.ID, Admin: r.Admin, IssuedAt: time.UnixMilli(r.CreatedAt),
-		restricted: r.Rooms != nil, rules: r.Rooms,
+		UserID: r.UserID, IssuedAt: r.CreatedAt * 1000,
+		Grant: &Grant{KeyID: r.ID, Admin: r.Admin, restricted: r.Rooms != nil, rules: r.Rooms},
 	}}
 	if r.ExpiresAt != 0 {
 		k.identity.Expires = time.UnixMilli(r.ExpiresAt)

@@ -38,7 +38,7 @@ func TestAPIKey(t *testing.T) {
 		t.Errorf("OnRevoke got %+v", got)
 	}
 	w.want(second(w.verify(token)), proto.ErrInvalidToken)
-	if !w.Revoked(&auth.Identity{UserID: "key:" + key.ID, KeyID: key.ID}) {
+	if !w.Revoked(&auth.Identity{UserID: "key:" + key.ID, Grant: &auth.Grant{KeyID: key.ID}}) {
 		t.Error("what the key admitted is not revoked")
 	}
 	w.want(w.RevokeKey(t.Context(), key.ID), proto.ErrNotFound)

@@ -435,7 +435,7 @@ func TestAPIKeysAndRevocations(t *testing.T) {
 			if string(token) != "throng_good" {
 				return nil, proto.ErrInvalidToken.New()
 			}
-			return &auth.Identity{UserID: "backend", KeyID: "k1"}, nil
+			return &auth.Identity{UserID: "backend", Grant: &auth.Grant{KeyID: "k1"}}, nil
 		},
 		Revoked: func(id *auth.Identity) bool { return revoked && (id.KeyID == "k1" || id.Session == "s1") },
 	})

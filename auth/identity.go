@@ -14,25 +14,37 @@ const MaxUserID = 128
 
 // Identity is who a token, an API key, or the server's own admission says a
 // user is. It does not change once made and is safe for concurrent use.
+//
+// Each connection keeps one, so its size counts: what only a token or an API key
+// says is in the Grant, which those who have nothing to say share.
 type Identity struct {
 	UserID   string
-	Expires  time.Time // zero where the admission names no end
-	IssuedAt time.Time // zero where the token does not say
-	Session  string    // the login session that the token belongs to (claim sid); "" for none
-	TokenID  string    // the token's own id (claim jti); "" for none
-	KeyID    string    // the API key that admitted the user; "" for tokens
-	Issuer   string    // who made the token (claim iss); "" where it does not say
-	Admin    bool      // may administer users, sessions and the server, and has every right but in others' inboxes
+	IssuedAt int64 // Unix µs, 0 where the token does not say
+	*Grant         // never nil
+}
+
+// Grant is what a token or an API key says beside the user's name. The zero value
+// is that of everyone.
+type Grant struct {
+	Expires time.Time // zero where the admission names no end
+	Session string    // the login session that the token belongs to (claim sid); "" for none
+	TokenID string    // the token's own id (claim jti); "" for none
+	KeyID   string    // the API key that admitted the user; "" for tokens
+	Issuer  string    // who made the token (claim iss); "" where it does not say
+	Admin   bool      // may administer users, sessions and the server, and has every right but in others' inboxes
 
 	restricted bool // the token or API key has rules: they hold all rights
 	rules      []Rule
 }
 
+// everyone's grant is shared and never changes.
+var everyone Grant
+
 // NewIdentity returns the identity of a user whom the server admits now, by
 // itself: with the rights of everyone, and without an end. The id has passed
 // CheckUserID.
 func NewIdentity(userID string) *Identity {
-	return &Identity{UserID: userID, IssuedAt: time.Now()}
+	return &Identity{UserID: userID, IssuedAt: time.Now().UnixMicro(), Grant: &everyone}
 }
 
 // Allows reports whether the identity by itself gives the right in the room:

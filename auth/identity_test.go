@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/thronghq/throng/auth"
 )
@@ -98,5 +99,12 @@ func TestIdentityOutlivesTheToken(t *testing.T) {
 	clear(token)
 	if id.UserID != "ada" {
 		t.Errorf("the user changed to %q with the borrowed token", id.UserID)
+	}
+}
+
+// TestAnIdentityIsSmall: each connection keeps one.
+func TestAnIdentityIsSmall(t *testing.T) {
+	if size := unsafe.Sizeof(auth.Identity{}); size > 32 {
+		t.Errorf("an identity has %d bytes, want 32 at most", size)
 	}
 }

@@ -13,8 +13,8 @@ import (
 
 func TestCovers(t *testing.T) {
 	at := time.UnixMilli(1000)
-	id := &auth.Identity{UserID: "ada", Session: "s", TokenID: "t", KeyID: "k", IssuedAt: at}
-	undated := &auth.Identity{UserID: "ada"}
+	id := &auth.Identity{UserID: "ada", IssuedAt: at.UnixMicro(), Grant: &auth.Grant{Session: "s", TokenID: "t", KeyID: "k"}}
+	undated := &auth.Identity{UserID: "ada", Grant: new(auth.Grant)}
 	for _, test := range []struct {
 		r    auth.Revocation
 		id   *auth.Identity
@@ -80,7 +80,7 @@ func TestRevokeUser(t *testing.T) {
 	w.isRevoked(foreign)
 
 	w.ok(w.RevokeUser(t.Context(), "google:somebody"))
-	if !w.Revoked(&auth.Identity{UserID: "google:somebody"}) {
+	if !w.Revoked(&auth.Identity{UserID: "google:somebody", Grant: new(auth.Grant)}) {
 		t.Error("a token that does not say when it was issued is good after the revocation")
 	}
 	if w.Revoked(auth.NewIdentity("google:somebody")) { // its clock is ahead of the test's

@@ -225,10 +225,12 @@ func (a *attempt) admit(token *jwt.Token) (*Identity, *proto.Error) {
 	if err := CheckRules(c.Rooms.rules); err != nil {
 		return nil, refused(err.Error())
 	}
-	id := &Identity{
-		UserID: c.Subject, Expires: c.Expires.Time, IssuedAt: c.IssuedAt.Time,
-		Session: c.Session, TokenID: c.TokenID, Issuer: c.Issuer, Admin: c.Admin,
+	id := &Identity{UserID: c.Subject, Grant: &Grant{
+		Expires: c.Expires.Time, Session: c.Session, TokenID: c.TokenID, Issuer: c.Issuer, Admin: c.Admin,
 		restricted: c.Rooms.present, rules: c.Rooms.rules,
+	}}
+	if at := c.IssuedAt.Time; !at.IsZero() {
+		id.IssuedAt = at.UnixMicro()
 	}
 	if a.issuer != nil {
 		if err := a.issuer.adopt(id, token); err != nil {

@@ -57,14 +57,14 @@ func newStorm(part share) (*storm, error) {
 }
 
 func (s *storm) step(ctx context.Context, in input) (output, error) {
-	switch in.Step {
-	case stepWarm: // fill the rooms
+	switch {
+	case in.Step == stepWarm: // fill the rooms
 		return s.publish(ctx, 0, s.options.Messages)
-	case stepCut:
+	case in.Step == stepCut:
 		return s.cut(ctx)
-	case stepRun:
+	case in.Step == stepRun:
 		return s.comeBack(ctx)
-	case stepDrain:
+	case in.Step == stepDrain && s.storming:
 		return output{}, s.catchUp(ctx, in.Heads)
 	default:
 		return s.fanout.step(ctx, in)

@@ -81,3 +81,25 @@ func parseHop(s string) (netip.AddrPort, bool) {
 	}
 	return netip.AddrPortFrom(both.Addr().WithZone("").Unmap(), both.Port()), true
 }
+
+// endpoint is a client's address and port in little space. The zero value is not
+// known.
+type endpoint struct {
+	ip   [16]byte // that of IPv4 as IPv6 has it
+	port uint16
+}
+
+func newEndpoint(a netip.AddrPort) endpoint {
+	if !a.IsValid() {
+		return endpoint{}
+	}
+	return endpoint{a.Addr().As16(), a.Port()}
+}
+
+// addrPort returns the address, that of IPv4 in its plain form.
+func (e endpoint) addrPort() netip.AddrPort {
+	if e == (endpoint{}) {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(netip.AddrFrom16(e.ip).Unmap(), e.port)
+}

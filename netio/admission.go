@@ -224,14 +224,14 @@ func (c *Conn) admit() {
 	c.turn = turnCome
 	head := c.takeHead()
 	c.handshake(head, findHead(head, 0))
-	c.core.pool.put(head)
+	c.loop.core.pool.put(head)
 	c.accountIn()
 }
 
 // pushedOut refuses a handshake whose place another one has got.
 func (c *Conn) pushedOut() {
 	if c.turn == turnWaiting {
-		c.refuseKept(proto.ErrUnavailable.After(c.core.admission.promise(time.Now())))
+		c.refuseKept(proto.ErrUnavailable.After(c.loop.core.admission.promise(time.Now())))
 	}
 }
 
@@ -239,6 +239,6 @@ func (c *Conn) pushedOut() {
 func (c *Conn) leaveQueue() {
 	if c.turn == turnWaiting {
 		c.turn = turnCome
-		c.core.admission.forget(c)
+		c.loop.core.admission.forget(c)
 	}
 }

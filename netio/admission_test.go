@@ -74,7 +74,7 @@ func TestAdmissionTakesAddressesInTurn(t *testing.T) {
 	now := time.Unix(1, 0)
 	a := newAdmission(proto.Rate{PerSecond: 10, Burst: 1}, now) // 50 places
 	from := func(address string) *Conn {
-		return &Conn{client: netip.AddrPortFrom(netip.MustParseAddr(address), 1)}
+		return &Conn{client: newEndpoint(netip.AddrPortFrom(netip.MustParseAddr(address), 1))}
 	}
 	a.enter(from("192.0.2.1"), now) // has the budget
 	var flood, few []*Conn

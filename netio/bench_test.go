@@ -33,8 +33,8 @@ func bare(t testing.TB, h Handler) (*Conn, int) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _, _ = unix.Close(pair[0]), unix.Close(pair[1]) })
-	c := newConn(l, pair[0], netip.AddrPort{}, false)
-	c.phase, c.opened, c.maxMessage, c.maxReplies = phaseOpen, true, 1<<20, 1<<20
+	c := newConn(l, pair[0], netip.AddrPort{}, 0)
+	c.phase, c.told, c.maxMessage, c.maxReplies = phaseOpen, toldOpen, 1<<20, 1<<20
 	return c, pair[1]
 }
 
@@ -131,7 +131,7 @@ func BenchmarkDeliver(b *testing.B) {
 	}
 	run("netio", func() { c.Deliver(frame) })
 	run("sendto", func() {
-		if _, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(c.fd),
+		if _, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(c.op.FD),
 			uintptr(unsafe.Pointer(&frame[0])), uintptr(len(frame)), sendFlags, 0, 0); errno != 0 {
 			b.Fatal(errno)
 		}
@@ -195,7 +195,7 @@ func BenchmarkIdle(b *testing.B) {
 		before := liveHeap()
 		conns := make([]*Conn, n)
 		for i := range conns {
-			c := newConn(s.loops[0], -1, netip.MustParseAddrPort("127.0.0.1:1"), false)
+			c := newConn(s.loops[0], -1, netip.MustParseAddrPort("127.0.0.1:1"), 0)
 			s.core.slots.publish(c)
 			conns[i] = c
 		}
@@ -269,7 +269,7 @@ func BenchmarkHandshake(b *testing.B) {
 	b.Run("all", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			h := parseHead(request[:findHead(request, 0)])
+			h := parseHead(request[:findHead(request, 0)], nil)
 			_, key, err := h.check(&limits, longestLine(request))
 			if err != nil {
 				b.Fatal(err)

@@ -1,6 +1,7 @@
 package netio
 
 import (
+	"math"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,8 @@ const (
 const (
 	closeWait  = 5 * time.Second // for the peer's close frame, and for a last flush
 	lingerWait = 2 * time.Second // for the peer's end of stream after our last byte
+
+	maxBound = math.MaxInt32 // of Accept.MaxMessage and MaxReplies
 )
 
 // interest is what the poller watches for a connection.
@@ -42,50 +45,74 @@ const (
 // goroutine at any time, also after the connection has ended: then they do
 // nothing. A Conn is never used for a second connection, and the garbage
 // collector frees it.
+//
+// There are as many as clients, so its size counts: a test bounds it. A field
+// that most connections have no use for most of the time belongs behind one of
+// the pointers.
 type Conn struct {
 	// Static after construction.
-	core  *core
-	loop  *loop
-	chunk *slotChunk // the sweep's record of this connection …
-	slot  uint32     // … at this index
+	loop *loop
+	slot uint32 // of the sweep's record of this connection
 
-	// Set when the connection opens, static afterwards.
-	state       any
-	subprotocol string
-	window      proto.Window
-	maxReplies  int
-	maxMessage  int
-	client      netip.AddrPort // the peer's at first, then what a trusted one says
+	// Set by the loop's goroutine until the connection opens, static
+	// afterwards.
+	maxReplies uint32
+	maxMessage uint32
+	client     endpoint // the peer at first, then what a trusted one says
+	window     proto.Window
+	origin     origin
+	state      any
 
 	// Owned by the loop's goroutine.
-	in      *frameReader // nil between two messages; holds the head in phaseHandshake
-	opened  bool         // Handler.Open was called
-	told    bool         // Handler.Closed was called
-	paused  bool         // reading waits until replies have drained
-	yielded bool         // … or just until the loop's other connections have had their turn
-	muted   bool         // only the peer's close frame matters any more
-	naked   bool         // the PROXY header has not come yet
-	trusted bool         // client is a trusted proxy: X-Forwarded-For counts
-	turn    turn         // how its handshake stands with core.admission
-	full    bool         // accepted past the server's bound, to be answered 503
-	secure  bool         // the address speaks TLS
-	inHeld  int          // bytes of in that are accounted for
+	in      *frameReader  // nil between two messages; holds the head in phaseHandshake
+	inHeld  atomic.Uint32 // bytes of in that are accounted for; anybody may read it
+	turn    turn          // how its handshake stands with core.admission
+	told    told          // what Handler knows of it
+	paused  bool          // reading waits until replies have drained
+	yielded bool          // … or just until the loop's other connections have had their turn
+	muted   bool          // only the peer's close frame matters any more
 
-	mu      sync.Mutex
-	fd      int32 // valid until phaseEnded
+	// Guarded by mu, which stands below the small ones: this way there are
+	// no holes.
 	phase   phase
 	watch   interest
 	corked  bool // a read is being processed: replies gather in loop.cork
 	refused bool // Deliver refused: Drained is owed
 	cause   CloseCause
-	code    ws.StatusCode       // that ended the connection, for the metrics
-	op      *netpoll.FDOperator // nil from phaseEnded on
+	code    ws.StatusCode // that ended the connection, for the metrics
+	mu      sync.Mutex
+	op      *netpoll.FDOperator // with the descriptor; nil from phaseEnded on, which the loop's goroutine sets
 	out     *outbox             // nil while nothing waits
-	outHeld int                 // bytes of out that held counts, shared ones in full
-	outOwn  int                 // bytes of out that core.memory counts as this connection's
 	tls     *tlsStream          // nil for plain TCP; changed by the loop's goroutine alone
+}
 
-	held atomic.Int64 // inHeld + outHeld, for whoever looks for the largest
+// told is how far Handler has been told of a connection.
+type told uint8
+
+const (
+	toldNothing told = iota
+	toldOpen         // Handler.Open was called
+	toldClosed       // Handler.Closed was called
+)
+
+// origin is what is known of a connection when it is accepted.
+type origin uint8
+
+const (
+	naked   origin = 1 << iota // the PROXY header has not come yet
+	trusted                    // client is a trusted proxy: X-Forwarded-For counts
+	full                       // accepted past the server's bound, to be answered 503
+	secure                     // the address speaks TLS
+)
+
+func (o origin) is(what origin) bool { return o&what != 0 }
+
+// set adds what, or takes it away.
+func (o *origin) set(what origin, on bool) {
+	*o &^= what
+	if on {
+		*o |= what
+	}
 }
 
 // State returns Accept.State.
@@ -94,10 +121,7 @@ func (c *Conn) State() any { return c.state }
 // Address returns the client's address: the peer's, or what a trusted proxy says
 // it is. An IPv4 address has its plain form. It is not valid for a Unix socket
 // whose peer names none.
-func (c *Conn) Address() netip.Addr { return c.client.Addr() }
-
-// Subprotocol returns the agreed subprotocol, "" for none.
-func (c *Conn) Subprotocol() string { return c.subprotocol }
+func (c *Conn) Address() netip.Addr { return c.client.addrPort().Addr() }
 
 // Window returns whether, and with which window, the frames that the client gets
 // may be compressed (RFC 7692): proto.Plain unless permessage-deflate was agreed
@@ -122,7 +146,7 @@ func (c *Conn) Reply(frame []byte) {
 	if c.phase == phaseOpen {
 		c.loop.stats.framesOut.Add(1)
 		c.replyLocked(frame)
-		if c.out != nil && c.out.replies > c.maxReplies {
+		if c.out != nil && c.out.replies > int(c.maxReplies) {
 			told = c.failLocked(CauseReplies, proto.ErrSlowConsumer.Close, proto.ErrSlowConsumer.Reason, true)
 		}
 		c.accountOutLocked()
@@ -195,7 +219,7 @@ func (c *Conn) SetDeadline(t time.Time) {
 	switch {
 	case c.phase != phaseOpen:
 	case t.IsZero():
-		c.chunk.due[c.slot].Store(0)
+		c.dueTick().Store(0)
 	default:
 		c.setDueLocked(time.Until(t))
 	}
@@ -203,7 +227,7 @@ func (c *Conn) SetDeadline(t time.Time) {
 
 // setDueLocked has the sweep come back to the connection in d.
 func (c *Conn) setDueLocked(d time.Duration) {
-	c.chunk.due[c.slot].Store(c.core.clock.in(d))
+	c.dueTick().Store(c.loop.core.clock.in(d))
 }
 
 // endLocked leaves phaseOpen or phaseClosing for good: frame is the last one.
@@ -229,7 +253,7 @@ func (c *Conn) endLocked(cause CloseCause, code ws.StatusCode, frame []byte) boo
 // for an answer. With drop, what waits is dropped.
 func (c *Conn) failLocked(cause CloseCause, code ws.StatusCode, reason string, drop bool) bool {
 	if drop && c.out != nil {
-		c.out.dropUnsent(&c.core.pool, &c.core.memory)
+		c.out.dropUnsent(&c.loop.core.pool, &c.loop.core.memory)
 	}
 	if drop && c.corked {
 		c.loop.cork = c.loop.cork[:0]
@@ -248,7 +272,7 @@ func (c *Conn) finishLocked() {
 			return // flushLocked comes back here
 		}
 		c.setDueLocked(lingerWait)
-		shutdownWrite(int(c.fd))
+		shutdownWrite(c.op.FD)
 	}
 }
 
@@ -263,7 +287,7 @@ func (c *Conn) dieLocked(cause CloseCause) {
 	}
 	c.phase = phaseDead
 	c.discardOutLocked()
-	shutdownBoth(int(c.fd))
+	shutdownBoth(c.op.FD)
 }
 
 // discardOutLocked drops all that waits.
@@ -272,7 +296,7 @@ func (c *Conn) discardOutLocked() {
 		c.loop.cork = c.loop.cork[:0]
 	}
 	if c.out != nil {
-		c.core.freeOutbox(c.out)
+		c.loop.core.freeOutbox(c.out)
 		c.out = nil
 	}
 	if c.tls != nil {
@@ -281,21 +305,13 @@ func (c *Conn) discardOutLocked() {
 	c.accountOutLocked()
 }
 
-// accountOutLocked brings the memory counts up to the outbox.
+// accountOutLocked brings the memory counts up to the outbox and the ciphertext.
 func (c *Conn) accountOutLocked() {
-	own, shared := 0, 0
+	m := &c.loop.core.memory
 	if c.out != nil {
-		own, shared = c.out.own, c.out.shared
+		c.out.counted.to(m.outboxes, c.out.own)
 	}
 	if c.tls != nil {
-		own += cap(c.tls.out)
-	}
-	if d := own + shared - c.outHeld; d != 0 {
-		c.outHeld += d
-		c.held.Add(int64(d))
-	}
-	if d := own - c.outOwn; d != 0 {
-		c.outOwn += d
-		c.core.memory.outboxes.Add(int64(d))
+		c.tls.counted.to(m.outboxes, cap(c.tls.out))
 	}
 }

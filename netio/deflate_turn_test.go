@@ -20,7 +20,7 @@ func TestInflateTurns(t *testing.T) {
 	const messages, size = 300, 60 << 10
 	var handled []byte
 	h := &onMessage{f: func(c *Conn, payload []byte) {
-		if held := c.core.memory.inflated.Held(); held < int64(size) || held > 4*size {
+		if held := c.loop.core.memory.inflated.Held(); held < int64(size) || held > 4*size {
 			t.Errorf("%d bytes are counted while %d are handled", held, size)
 		}
 		if len(payload) != size {
@@ -65,8 +65,8 @@ func TestInflateTurns(t *testing.T) {
 			t.Fatalf("message %d is %d", i, b)
 		}
 	}
-	if c.yielded || c.held.Load() != 0 || c.core.memory.inflated.Held() != 0 {
-		t.Errorf("%d bytes are held in the end, %d inflated", c.held.Load(), c.core.memory.inflated.Held())
+	if c.yielded || (*holder)(c).Held() != 0 || c.loop.core.memory.inflated.Held() != 0 {
+		t.Errorf("%d bytes are held in the end, %d inflated", (*holder)(c).Held(), c.loop.core.memory.inflated.Held())
 	}
 }
 

@@ -242,7 +242,7 @@ func FuzzHead(f *testing.F) {
 		if size == 0 {
 			return
 		}
-		h := parseHead(b[:size])
+		h := parseHead(b[:size], nil)
 		r, key, err := h.check(&limits.Limits, longestLine(b[:size]))
 		if err != nil || !h.isUpgrade() {
 			return

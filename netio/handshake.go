@@ -2,6 +2,7 @@ package netio
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -18,25 +19,24 @@ import (
 )
 
 // newConn makes a connection of an accepted or adopted socket, which it owns
-// from then on. trusted says whether the address is a proxy's. Nothing happens
-// before start.
-func newConn(l *loop, fd int, client netip.AddrPort, trusted bool) *Conn {
-	c := &Conn{core: l.core, loop: l, client: client, trusted: trusted, fd: int32(fd)}
+// from then on. Nothing happens before start.
+func newConn(l *loop, fd int, client netip.AddrPort, from origin) *Conn {
+	c := &Conn{loop: l, client: newEndpoint(client), origin: from}
 	co := l.core
 	co.live.enter()
 	co.slots.take(c)
-	c.chunk.seen[c.slot].Store(co.clock.now())
-	c.chunk.due[c.slot].Store(co.clock.in(co.limits.HandshakeTimeout))
+	c.seenTick().Store(co.clock.now())
+	c.dueTick().Store(co.clock.in(co.limits.HandshakeTimeout))
 	op := l.poll.Alloc()
 	op.FD = fd
-	op.OnRead, op.OnWrite, op.OnHup = c.onRead, c.onWrite, c.onHup
+	op.OnRead, op.OnHup = c.onRead, c.onHup // OnWrite: see watchOutputLocked
 	c.op = op
 	return c
 }
 
 // start has the loop watch the connection.
 func (c *Conn) start() {
-	c.core.slots.publish(c)
+	c.loop.core.slots.publish(c)
 	if err := c.loop.poll.Control(c.op, netpoll.PollReadable); err != nil {
 		c.loop.post(c, taskEnd) // the kernel has no room to watch it
 	}
@@ -47,11 +47,11 @@ func (c *Conn) start() {
 func (c *Conn) adopt() {
 	first := c.in.rest
 	c.in.rest = nil
-	c.core.readers.Put(c.in)
+	c.loop.core.readers.Put(c.in)
 	c.in = nil
 	c.start()
 	c.readHead(first)
-	c.core.pool.put(first)
+	c.loop.core.pool.put(first)
 	c.readRest()
 	c.accountIn()
 }
@@ -64,44 +64,44 @@ func (c *Conn) readHead(b []byte) {
 		c.in.stash(b)
 		b = c.in.rest
 	}
-	if c.naked {
+	if c.origin.is(naked) {
 		var whole bool
 		if b, whole = c.readProxyHeader(b); !whole {
 			return
 		}
 		scanned = 0
 	}
-	if c.secure && c.tls == nil {
+	if c.origin.is(secure) && c.tls == nil {
 		c.startTLS(b)
 		return
 	}
 	if c.tls == nil && len(b) > 0 && b[0] == recordSetup {
-		c.core.stats.tlsHandshake("plain")
+		c.loop.core.stats.tlsHandshake("plain")
 		c.refuseKept(proto.ErrBadHandshake.With(tlsHelp))
 		return
 	}
 	if c.turn == turnWaiting {
 		// A client has nothing to say before it is answered (RFC 6455,
 		// section 4.1); what little it does say is kept.
-		if len(b) > c.core.limits.HandshakeBytes {
+		if len(b) > c.loop.core.limits.HandshakeBytes {
 			c.refuseKept(proto.ErrHandshakeLarge.New())
 		}
 		return
 	}
 	size := findHead(b, scanned)
-	if size == 0 && len(b) <= c.core.limits.HandshakeBytes {
+	if size == 0 && len(b) <= c.loop.core.limits.HandshakeBytes {
 		c.keepHead(b)
 		return
 	}
 	lent := c.takeHead()
 	c.handshake(b, size)
-	c.core.pool.put(lent)
+	c.loop.core.pool.put(lent)
 }
 
 // keepHead keeps the beginning of a head, where it is not kept already.
 func (c *Conn) keepHead(b []byte) {
 	if c.in == nil && len(b) > 0 {
-		c.in = c.core.newReader()
+		c.in = c.loop.core.newReader()
 		c.in.stash(b)
 	}
 }
@@ -113,7 +113,7 @@ func (c *Conn) takeHead() []byte {
 	}
 	lent := c.in.rest
 	c.in.rest = nil
-	c.core.readers.Put(c.in)
+	c.loop.core.readers.Put(c.in)
 	c.in = nil
 	return lent
 }
@@ -125,19 +125,20 @@ func (c *Conn) readProxyHeader(b []byte) (rest []byte, whole bool) {
 	h, err := parseProxyHeader(b)
 	if err != nil {
 		c.refuse(proto.ErrBadHandshake.With("%v", err))
-		c.core.pool.put(c.takeHead())
+		c.loop.core.pool.put(c.takeHead())
 		return nil, false
 	}
 	if h.size == 0 {
 		c.keepHead(b)
 		return nil, false
 	}
-	c.naked = false
+	c.origin.set(naked, false)
 	switch {
 	case h.source.IsValid():
-		c.client, c.trusted = h.source, c.core.proxies.trust(h.source.Addr())
+		c.client = newEndpoint(h.source)
+		c.origin.set(trusted, c.loop.core.proxies.trust(h.source.Addr()))
 	case !h.local:
-		c.trusted = false // it comes from somebody whom the proxy cannot name
+		c.origin.set(trusted, false) // it comes from somebody whom the proxy cannot name
 	}
 	rest = b[h.size:]
 	if c.in != nil {
@@ -150,21 +151,22 @@ func (c *Conn) readProxyHeader(b []byte) (rest []byte, whole bool) {
 // handshake decides on a connection whose head is whole, or too long where size
 // is 0. What follows the head are frames already.
 func (c *Conn) handshake(b []byte, size int) {
-	if size == 0 || size > c.core.limits.HandshakeBytes {
+	if size == 0 || size > c.loop.core.limits.HandshakeBytes {
 		c.refuse(proto.ErrHandshakeLarge.New())
 		return
 	}
-	h := parseHead(b[:size])
+	h := parseHead(b[:size], c.loop.lines)
+	defer c.loop.keepLines(h)
 	if !h.isUpgrade() {
 		c.giveAway(b)
 		return
 	}
-	r, key, err := h.check(&c.core.limits, longestLine(b[:size]))
+	r, key, err := h.check(&c.loop.core.limits, longestLine(b[:size]))
 	switch {
 	case err != nil:
-	case c.core.refusing.Load():
+	case c.loop.core.refusing.Load():
 		err = proto.ErrShuttingDown.After(jitter(retrySoon))
-	case c.full || c.core.memory.full():
+	case c.origin.is(full) || c.loop.core.memory.full():
 		err = proto.ErrUnavailable.After(jitter(retrySoon))
 	default:
 		err = c.accept(h, r, key)
@@ -194,17 +196,17 @@ func longestLine(b []byte) int {
 // accept asks the handler, answers the upgrade and opens the connection; where
 // the budget of handshakes is spent, it leaves it queued.
 func (c *Conn) accept(h *head, r *Request, key string) *proto.Error {
-	if !c.core.upgrade(r.Path) {
+	if !c.loop.core.upgrade(r.Path) {
 		return proto.ErrNotFound.New()
 	}
-	if !c.core.origins.allows(r.Origin, r.Host) {
+	if !c.loop.core.origins.allows(r.Origin, r.Host) {
 		return proto.ErrOrigin.New()
 	}
 	if c.turn == turnNone {
-		if c.trusted {
-			c.client = c.core.proxies.client(c.client, h.values(forwardedHeader))
+		if c.origin.is(trusted) {
+			c.client = newEndpoint(c.loop.core.proxies.client(c.client.addrPort(), h.values(forwardedHeader)))
 		}
-		answer, after, pushed := c.core.admission.enter(c, time.Now())
+		answer, after, pushed := c.loop.core.admission.enter(c, time.Now())
 		if pushed != nil {
 			pushed.loop.post(pushed, taskPushed)
 		}
@@ -216,8 +218,8 @@ func (c *Conn) accept(h *head, r *Request, key string) *proto.Error {
 			return proto.ErrUnavailable.After(after)
 		}
 	}
-	r.Address = c.client.Addr()
-	a, err := c.core.handler.Upgrade(r)
+	r.Address = c.Address()
+	a, err := c.loop.core.handler.Upgrade(r)
 	if err != nil {
 		return err
 	}
@@ -232,36 +234,37 @@ func (c *Conn) accept(h *head, r *Request, key string) *proto.Error {
 	if failed != nil {
 		return proto.ErrBadHandshake.With("%v", failed)
 	}
-	limits := &c.core.limits
-	c.state, c.subprotocol = a.State, a.Subprotocol
-	c.maxMessage, c.maxReplies = a.MaxMessage, max(a.MaxReplies, limits.Replies)
-	if c.maxMessage == 0 {
-		c.maxMessage = limits.Message + limits.Envelope
-	}
+	limits := &c.loop.core.limits
+	c.state = a.State
+	c.maxMessage = bound(cmp.Or(a.MaxMessage, limits.Message+limits.Envelope))
+	c.maxReplies = bound(max(a.MaxReplies, limits.Replies))
 	c.mu.Lock()
 	if c.phase != phaseHandshake {
 		c.mu.Unlock()
 		return nil // it ended meanwhile; refuse would find the same
 	}
 	// A Unix socket takes it as well. A failure leaves the kernel's default.
-	_ = unix.SetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_SNDBUF, c.core.sendBuffer)
+	_ = unix.SetsockoptInt(c.op.FD, unix.SOL_SOCKET, unix.SO_SNDBUF, c.loop.core.sendBuffer)
 	c.phase = phaseOpen
-	c.chunk.due[c.slot].Store(0)
-	c.chunk.ping[c.slot].Store(c.core.firstPing())
+	c.dueTick().Store(0)
+	c.pingTick().Store(c.loop.core.firstPing())
 	c.corked = true // the answer and what Open sends leave together
 	c.replyLocked(answer)
 	c.mu.Unlock()
 
-	c.core.stats.handshake("accepted")
-	c.core.stats.opened.Add(1)
+	c.loop.core.stats.handshake("accepted")
+	c.loop.core.stats.opened.Add(1)
 	if c.window != proto.Plain {
-		c.core.stats.deflate(c.window)
+		c.loop.core.stats.deflate(c.window)
 	}
-	c.opened = true
-	c.core.handler.Open(c)
+	c.told = toldOpen
+	c.loop.core.handler.Open(c)
 	c.uncork()
 	return nil
 }
+
+// bound returns a bound in bytes as a Conn has it.
+func bound(n int) uint32 { return uint32(min(n, maxBound)) }
 
 // upgradeAnswer returns the 101 answer. gobwas/ws's Upgrader writes it. It is
 // given the request in its plainest form, for it does not know the lists and
@@ -299,7 +302,7 @@ func (x *exchange) Write(b []byte) (int, error) { return x.out.Write(b) }
 
 // refuse answers a handshake with an error and ends the connection.
 func (c *Conn) refuse(err *proto.Error) {
-	c.core.stats.handshake(err.Name)
+	c.loop.core.stats.handshake(err.Name)
 	c.leaveQueue()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -320,7 +323,7 @@ func (c *Conn) handshakeLate() {
 		return
 	}
 	if c.in == nil {
-		c.core.stats.handshake(proto.ErrHandshakeTimeout.Name)
+		c.loop.core.stats.handshake(proto.ErrHandshakeTimeout.Name)
 		c.die(CauseCut) // it never said a word
 		return
 	}
@@ -330,7 +333,7 @@ func (c *Conn) handshakeLate() {
 // refuseKept refuses a handshake of which something is kept, and lets go of that.
 func (c *Conn) refuseKept(err *proto.Error) {
 	c.refuse(err)
-	c.core.pool.put(c.takeHead())
+	c.loop.core.pool.put(c.takeHead())
 	c.accountIn()
 }
 
@@ -342,19 +345,19 @@ func (c *Conn) giveAway(read []byte) {
 		c.mu.Unlock()
 		return
 	}
-	op, fd, stream := c.op, int(c.fd), c.tls
+	op, fd, stream := c.op, c.op.FD, c.tls
 	if stream != nil {
 		stream.toWebLocked()
 		c.tls = nil
 		c.discardOutLocked()
 	}
-	c.phase, c.op, c.fd = phaseEnded, nil, -1
+	c.phase, c.op = phaseEnded, nil
 	c.mu.Unlock()
 	op.OnHup = nil // the poller may have seen a hang-up, too; net/http will find it
 	_ = c.loop.poll.Control(op, netpoll.PollDetach)
-	c.core.stats.handOvers.Add(1)
-	c.core.handOver(c, fd, op, stream, bytes.Clone(read))
-	c.core.leave(c)
+	c.loop.core.stats.handOvers.Add(1)
+	c.loop.core.handOver(c, fd, op, stream, bytes.Clone(read))
+	c.loop.core.leave(c)
 }
 
 // refusal is the body of an HTTP error.

@@ -164,11 +164,8 @@ func TestHandshakeAccepted(t *testing.T) {
 				}
 				e := r.wait(t, "open")
 				got := *e.c.State().(*Request)
-				if e.c.Subprotocol() != tc.protocol {
-					t.Errorf("Subprotocol is %q, want %q", e.c.Subprotocol(), tc.protocol)
-				}
-				if e.c.client.String() != p.LocalAddr().String() || got.Address != e.c.Address() {
-					t.Errorf("address %v and %v, want %v", got.Address, e.c.client, p.LocalAddr())
+				if e.c.client.addrPort().String() != p.LocalAddr().String() || got.Address != e.c.Address() {
+					t.Errorf("address %v and %v, want %v", got.Address, e.c.client.addrPort(), p.LocalAddr())
 				}
 				tc.want.Address = got.Address
 				if fmt.Sprintf("%q", got) != fmt.Sprintf("%q", tc.want) {

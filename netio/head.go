@@ -38,21 +38,23 @@ func findHead(b []byte, from int) int {
 }
 
 // parseHead reads a whole head. It is strict, as RFC 9112 asks for: CRLF ends
-// each line, no folding, no space before a colon, no control characters.
-func parseHead(b []byte) *head {
+// each line, no folding, no space before a colon, no control characters. The
+// head's lines are appended to an empty slice.
+func parseHead(b []byte, lines []header) *head {
 	text := string(b)
-	h := &head{lines: make([]header, 0, 16)}
+	h := &head{lines: lines}
 	line, text, _ := strings.Cut(text, "\n")
 	line, ok := strings.CutSuffix(line, "\r")
 	if !ok {
 		h.malformed = "a line does not end with CRLF"
 	}
-	parts := strings.Split(line, " ")
-	if len(parts) != 3 || !isToken(parts[0]) || hasControl(line) {
+	method, rest, _ := strings.Cut(line, " ")
+	target, version, three := strings.Cut(rest, " ")
+	if !three || strings.Contains(version, " ") || !isToken(method) || hasControl(line) {
 		h.malformed = "the request line is not METHOD target HTTP/1.1"
 		return h
 	}
-	h.method, h.target, h.version = parts[0], parts[1], parts[2]
+	h.method, h.target, h.version = method, target, version
 	for {
 		line, text, ok = strings.Cut(text, "\n")
 		if !ok {

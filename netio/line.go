@@ -39,7 +39,7 @@ func (l *line) count() int { return len(l.places) }
 
 // add takes one more.
 func (l *line) add(c *Conn) {
-	from := network(c.client.Addr())
+	from := network(c.Address())
 	n := l.lanes[from]
 	if n == nil {
 		n = &lane{from: from}
@@ -62,7 +62,7 @@ func (l *line) next() *Conn {
 // the address of c would have with it; else it returns nil.
 func (l *line) pushOut(c *Conn) *Conn {
 	own := 0
-	if n := l.lanes[network(c.client.Addr())]; n != nil {
+	if n := l.lanes[network(c.Address())]; n != nil {
 		own = n.conns.Len()
 	}
 	if len(l.longest) == 0 || l.longest[0].conns.Len() <= own+1 {

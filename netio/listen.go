@@ -271,14 +271,13 @@ func (ln *listener) admit(fd int, remote netip.AddrPort) {
 	}
 	l := ln.loops[ln.next]
 	ln.next = (ln.next + 1) % len(ln.loops)
-	trusted := !remote.IsValid() || ln.core.proxies.trust(remote.Addr()) // a Unix socket has no address
-	c := newConn(l, fd, remote, trusted)
-	c.naked = trusted && ln.core.proxied
-	c.secure = ln.tls
-	if room == roomForAnswer {
-		c.full = true
-	}
-	c.start()
+	proxy := !remote.IsValid() || ln.core.proxies.trust(remote.Addr()) // a Unix socket has no address
+	var from origin
+	from.set(trusted, proxy)
+	from.set(naked, proxy && ln.core.proxied)
+	from.set(secure, ln.tls)
+	from.set(full, room == roomForAnswer)
+	newConn(l, fd, remote, from).start()
 }
 
 // exhausted answers a lack of descriptors: some of those that wait are closed

@@ -61,13 +61,14 @@ func (co *core) newOutbox() *outbox {
 
 // freeOutbox takes an outbox back, with whatever waits in it.
 func (co *core) freeOutbox(o *outbox) {
+	o.counted.to(co.memory.outboxes, 0)
 	o.discard(&co.pool, &co.memory)
 	co.queues.Put(o)
 }
 
 // leave forgets a connection whose descriptor is closed or has been given away.
 func (co *core) leave(c *Conn) {
-	co.slots.release(c.chunk, c.slot)
+	co.slots.release(c.slot)
 	co.live.leave()
 }
 
@@ -103,6 +104,7 @@ type loop struct {
 	// Owned by the loop's goroutine.
 	buf    []byte       // what every read of this loop goes into
 	plain  []byte       // what it is decrypted into; nil where no address speaks TLS
+	lines  []header     // empty: a request's are appended to it
 	reader *frameReader // for a connection that holds none
 	unpack *inflater    // for compressed messages; nil until a connection agrees on them
 	spare  []task       // the other half of tasks
@@ -155,6 +157,15 @@ func newLoop(co *core, open func() (poller, error), start func(func())) (*loop, 
 		return l, fmt.Errorf("watch an eventfd: %w", err)
 	}
 	return l, nil
+}
+
+// keepLines takes the head's lines for the next one.
+func (l *loop) keepLines(h *head) {
+	const kept = 64
+	if cap(h.lines) <= kept {
+		clear(h.lines)
+		l.lines = h.lines[:0]
+	}
 }
 
 // stop ends the poller. No connection may be left, and nothing is posted after.

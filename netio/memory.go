@@ -29,11 +29,22 @@ func newMemory(m Memory) memory {
 	return memory{outboxes: m.Kind("outboxes"), partials: m.Kind("partials"), inflated: m.Kind("inflated"), full: m.Full}
 }
 
+// counted is how much of something changing a Kind has been told of.
+type counted int
+
+// to tells the Kind that it is n by now.
+func (c *counted) to(k *budget.Kind, n int) {
+	if d := counted(n) - *c; d != 0 {
+		*c = counted(n)
+		k.Add(int64(d))
+	}
+}
+
 // holders lists the connections that hold something.
 func (s *slots) holders(dst []budget.Holder) []budget.Holder {
 	s.each(func(c *Conn) {
-		if c.held.Load() > 0 && c.currentPhase() < phaseDead {
-			dst = append(dst, (*holder)(c))
+		if h := (*holder)(c); h.Held() > 0 && c.currentPhase() < phaseDead {
+			dst = append(dst, h)
 		}
 	})
 	return dst
@@ -42,8 +53,19 @@ func (s *slots) holders(dst []budget.Holder) []budget.Holder {
 // holder is a connection as the budget sees it.
 type holder Conn
 
-// Held implements budget.Holder.
-func (h *holder) Held() int64 { return h.held.Load() }
+// Held implements budget.Holder: shared frames count in full.
+func (h *holder) Held() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	held := int64(h.inHeld.Load())
+	if h.out != nil {
+		held += int64(h.out.own + h.out.shared)
+	}
+	if h.tls != nil {
+		held += int64(cap(h.tls.out))
+	}
+	return held
+}
 
 // Shed implements budget.Holder: the connection ends with a close frame where the
 // socket still takes one, and with a cut otherwise. One that has ended and has

@@ -86,8 +86,8 @@ type Request struct {
 // Accept says how an upgraded connection goes on.
 type Accept struct {
 	Subprotocol string // answered to the client, "" for none; must be one that it offered
-	MaxMessage  int    // bytes of one message; a longer one closes with 1009; 0 is Limits.Message + Limits.Envelope
-	MaxReplies  int    // bytes of replies that may wait; raises Limits.Replies where above it
+	MaxMessage  int    // bytes of one message; a longer one closes with 1009; 0 is Limits.Message + Limits.Envelope; 2 GiB at most
+	MaxReplies  int    // bytes of replies that may wait; raises Limits.Replies where above it; 2 GiB at most
 	Deflate     bool   // permessage-deflate (RFC 7692) may be agreed on, if the client offers it
 	State       any    // what Conn.State returns
 }

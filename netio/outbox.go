@@ -24,14 +24,15 @@ const (
 // pieces; the last one takes more until it is full.
 type outbox struct {
 	pieces     []piece
-	head       int  // of the first piece that is not written
-	sent       int  // bytes of that piece that are written
-	cut        bool // the first piece begins inside a frame of which bytes are written
-	replies    int  // unwritten bytes and slots of owned pieces
-	deliveries int  // unwritten bytes and slots of shared pieces
-	own        int  // what the queue alone takes: slots and the owned pieces' capacity
-	shared     int  // bytes of shared pieces that it keeps alive, perhaps with others
-	pings      int  // pings that wait
+	head       int     // of the first piece that is not written
+	sent       int     // bytes of that piece that are written
+	cut        bool    // the first piece begins inside a frame of which bytes are written
+	replies    int     // unwritten bytes and slots of owned pieces
+	deliveries int     // unwritten bytes and slots of shared pieces
+	own        int     // what the queue alone takes: slots and the owned pieces' capacity
+	counted    counted // of own
+	shared     int     // bytes of shared pieces that it keeps alive, perhaps with others
+	pings      int     // pings that wait
 }
 
 // empty reports whether nothing waits.

@@ -210,7 +210,7 @@ func TestReadsPause(t *testing.T) {
 		if !eventually(paused) {
 			t.Fatal("reading was not paused")
 		}
-		if held := c.held.Load(); held > int64(limits.Replies) {
+		if held := (*holder)(c).Held(); held > int64(limits.Replies) {
 			t.Errorf("the connection holds %d bytes, above the bound of %d", held, limits.Replies)
 		}
 		select {
@@ -309,7 +309,7 @@ func TestMemoryBudget(t *testing.T) {
 		modest, greedy := s.dial(t), (*peer)(nil)
 		c := r.wait(t, "open").c
 		reply := AppendFrame(nil, ws.OpBinary, make([]byte, 1000))
-		for c.outHeldNow() < 100<<10 {
+		for (*holder)(c).Held() < 100<<10 {
 			c.Reply(reply)
 		}
 		greedy = s.dial(t)
@@ -371,12 +371,6 @@ func TestMemorySharedOnce(t *testing.T) {
 			t.Errorf("the outboxes still count %d bytes", s.core.memory.outboxes.Held())
 		}
 	})
-}
-
-func (c *Conn) outHeldNow() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.outHeld
 }
 
 // TestCloseFlushes: Close sends what waits first, then its frame, then waits

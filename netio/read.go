@@ -21,7 +21,7 @@ func (c *Conn) onRead(netpoll.Poll) error {
 	if c.paused {
 		return nil // the task that stops the watching is on its way
 	}
-	n, errno := recv(int(c.fd), c.loop.buf)
+	n, errno := recv(c.op.FD, c.loop.buf)
 	if errno != 0 {
 		if errno != syscall.EAGAIN && errno != syscall.EINTR {
 			c.die(CauseCut)
@@ -37,11 +37,11 @@ func (c *Conn) onRead(netpoll.Poll) error {
 
 // received takes bytes from the socket, which it overwrites.
 func (c *Conn) received(b []byte) {
-	c.chunk.seen[c.slot].Store(c.core.clock.now())
+	c.seenTick().Store(c.loop.core.clock.now())
 	c.loop.stats.bytesIn.Add(uint64(len(b)))
 	if c.tls != nil {
 		c.tls.received(b)
-		if c.opened {
+		if c.told == toldOpen {
 			c.expectMore() // a record may be on its way, of which nothing can be read yet
 		}
 	} else {
@@ -70,7 +70,7 @@ func (c *Conn) readFrames(b []byte) {
 	r := c.in
 	if r == nil {
 		r = c.loop.reader
-		r.maxMessage, r.inflater = c.maxMessage, c.inflater()
+		r.maxMessage, r.inflater = int(c.maxMessage), c.inflater()
 	}
 	if r.inflater != nil {
 		r.inflater.spent = 0
@@ -78,8 +78,8 @@ func (c *Conn) readFrames(b []byte) {
 	n, err := r.feed(b, c)
 	if extra := r.extra; extra > 0 {
 		r.extra = 0
-		if c.core.counter != nil && !c.muted {
-			c.core.counter.Frames(c, extra)
+		if c.loop.core.counter != nil && !c.muted {
+			c.loop.core.counter.Frames(c, extra)
 		}
 	}
 	switch {
@@ -101,7 +101,7 @@ func (c *Conn) inflater() *inflater {
 		return nil
 	}
 	if c.loop.unpack == nil {
-		c.loop.unpack = newInflater(&c.core.pool, c.core.memory.inflated, &c.loop.stats.inflate)
+		c.loop.unpack = newInflater(&c.loop.core.pool, c.loop.core.memory.inflated, &c.loop.stats.inflate)
 	}
 	return c.loop.unpack
 }
@@ -112,17 +112,17 @@ func (c *Conn) keepReader(r *frameReader) {
 	switch {
 	case over:
 		r.release()
-		r.pool = &c.core.pool
+		r.pool = &c.loop.core.pool
 		fallthrough
 	case r.idle():
 		c.forgive()
 		if c.in == r {
 			c.in = nil
-			c.core.readers.Put(r)
+			c.loop.core.readers.Put(r)
 		}
 	case c.in == nil:
 		c.forgive()
-		c.in, c.loop.reader = r, c.core.newReader()
+		c.in, c.loop.reader = r, c.loop.core.newReader()
 	}
 	c.expectMore()
 	if over {
@@ -144,7 +144,7 @@ func (c *Conn) forgetPartial() {
 
 // forgive waits for nothing that has begun to come.
 func (c *Conn) forgive() {
-	if gain := &c.chunk.gain[c.slot]; gain.Load() != 0 {
+	if gain := c.gainTick(); gain.Load() != 0 {
 		gain.Store(0)
 	}
 }
@@ -161,17 +161,17 @@ func (c *Conn) expectMore() {
 	case c.in != nil:
 		gained += c.in.gained
 	default:
-		gained -= c.tls.counted
+		gained -= c.tls.given
 	}
-	gain := &c.chunk.gain[c.slot]
+	gain := c.gainTick()
 	if gain.Load() != 0 && gained < enoughGained {
 		return
 	}
-	gain.Store(c.core.clock.in(c.core.limits.MessageTimeout))
+	gain.Store(c.loop.core.clock.in(c.loop.core.limits.MessageTimeout))
 	if c.in != nil {
 		c.in.gained = -sealed // which will come to it
 	} else {
-		c.tls.counted = sealed
+		c.tls.given = sealed
 	}
 }
 
@@ -185,7 +185,7 @@ func (c *Conn) uncork() {
 		c.loop.post(c, taskPause)
 	}
 	if drained {
-		c.core.handler.Drained(c)
+		c.loop.core.handler.Drained(c)
 	}
 }
 
@@ -193,7 +193,7 @@ func (c *Conn) uncork() {
 func (c *Conn) message(op ws.OpCode, payload []byte) bool {
 	c.loop.stats.framesIn.Add(1)
 	if !c.muted {
-		c.core.handler.Message(c, op, payload)
+		c.loop.core.handler.Message(c, op, payload)
 	}
 	return c.readOn()
 }
@@ -217,9 +217,9 @@ func (c *Conn) control(op ws.OpCode, payload []byte) bool {
 func (c *Conn) readOn() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.phase == phaseOpen && c.out != nil && c.out.replies > c.maxReplies/4 {
+	if c.phase == phaseOpen && c.out != nil && c.out.replies > int(c.maxReplies/4) {
 		c.flushLocked()
-		c.paused = c.phase == phaseOpen && c.out != nil && c.out.replies > c.maxReplies/4
+		c.paused = c.phase == phaseOpen && c.out != nil && c.out.replies > int(c.maxReplies/4)
 	}
 	if c.window != proto.Plain && !c.paused && c.phase <= phaseClosing && c.loop.unpack.spent > inflateTurn {
 		c.paused, c.yielded = true, true // the socket is likely to take bytes, which resumes it soon
@@ -246,25 +246,25 @@ func (c *Conn) peerClosed(body []byte) {
 // onWrite is called by the poller when the socket takes bytes again.
 func (c *Conn) onWrite(netpoll.Poll) error {
 	if c.paused {
-		c.chunk.seen[c.slot].Store(c.core.clock.now()) // it is not read from, but it takes bytes: it lives
+		c.seenTick().Store(c.loop.core.clock.now()) // it is not read from, but it takes bytes: it lives
 	}
 	c.mu.Lock()
 	c.flushLocked()
 	drained := c.drainedLocked()
-	resume := c.paused && (c.out == nil || c.out.replies < c.maxReplies/8)
+	resume := c.paused && (c.out == nil || c.out.replies < int(c.maxReplies/8))
 	c.mu.Unlock()
 	if resume {
 		c.loop.post(c, taskResume)
 	}
 	if drained {
-		c.core.handler.Drained(c)
+		c.loop.core.handler.Drained(c)
 	}
 	return nil
 }
 
 // drainedLocked reports, once after each refusal, that deliveries fit again.
 func (c *Conn) drainedLocked() bool {
-	if !c.refused || c.phase != phaseOpen || c.out != nil && c.out.deliveries >= c.core.limits.Outbox/4 {
+	if !c.refused || c.phase != phaseOpen || c.out != nil && c.out.deliveries >= c.loop.core.limits.Outbox/4 {
 		return false
 	}
 	c.refused = false
@@ -283,7 +283,7 @@ func (c *Conn) pause() {
 		return // the poller has detached it: the hang-up is under way
 	}
 	c.watch = watchWrite
-	_ = c.loop.poll.Control(c.op, netpoll.PollWritable) // an open descriptor can be watched
+	c.watchOutputLocked(netpoll.PollWritable)
 }
 
 // resume watches for input again, and reads what was left.
@@ -296,7 +296,7 @@ func (c *Conn) resume() {
 	reading := c.phase <= phaseClosing
 	c.mu.Unlock()
 	if reading {
-		if c.opened {
+		if c.told != toldNothing {
 			c.expectMore()
 		}
 		c.readLeft()
@@ -310,7 +310,7 @@ func (c *Conn) readLeft() {
 		rest := c.in.rest
 		c.in.rest = nil
 		c.readFrames(rest)
-		c.core.pool.put(rest)
+		c.loop.core.pool.put(rest)
 		c.accountIn()
 	}
 }
@@ -361,7 +361,7 @@ func (c *Conn) end() {
 		if p := c.currentPhase(); c.paused || p == phaseHandshake || p >= phaseDead {
 			break
 		}
-		n, errno := recv(int(c.fd), c.loop.buf)
+		n, errno := recv(c.op.FD, c.loop.buf)
 		if errno == syscall.EINTR {
 			continue
 		}
@@ -375,8 +375,8 @@ func (c *Conn) end() {
 	c.dieLocked(CauseCut)
 	c.discardOutLocked()
 	c.phase = phaseEnded
-	op, fd, stream := c.op, int(c.fd), c.tls
-	c.op, c.fd, c.tls = nil, -1, nil
+	op, fd, stream := c.op, c.op.FD, c.tls
+	c.op, c.tls = nil, nil
 	c.mu.Unlock()
 
 	if c.in != nil {
@@ -390,20 +390,20 @@ func (c *Conn) end() {
 	c.tellClosed()
 	c.loop.poll.Free(op)
 	closeDescriptor(fd)
-	c.core.leave(c)
+	c.loop.core.leave(c)
 }
 
 // tellClosed calls Handler.Closed, once, if Open was called.
 func (c *Conn) tellClosed() {
-	if !c.opened || c.told {
+	if c.told != toldOpen {
 		return
 	}
-	c.told = true
+	c.told = toldClosed
 	c.mu.Lock()
 	cause, code := c.cause, c.code
 	c.mu.Unlock()
-	c.core.stats.closed(cause, code)
-	c.core.handler.Closed(c, cause)
+	c.loop.core.stats.closed(cause, code)
+	c.loop.core.handler.Closed(c, cause)
 }
 
 // accountIn brings the memory counts up to the reader's buffers.
@@ -415,10 +415,9 @@ func (c *Conn) accountIn() {
 	if c.tls != nil {
 		held += c.tls.held()
 	}
-	if d := held - c.inHeld; d != 0 {
-		c.inHeld = held
-		c.held.Add(int64(d))
-		c.core.memory.partials.Add(int64(d))
+	if d := held - int(c.inHeld.Load()); d != 0 {
+		c.inHeld.Store(uint32(held))
+		c.loop.core.memory.partials.Add(int64(d))
 	}
 }
 

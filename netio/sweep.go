@@ -63,12 +63,7 @@ type slots struct {
 	chunks atomic.Pointer[[]*slotChunk] // replaced under mu
 
 	mu   sync.Mutex
-	free []slotRef
-}
-
-type slotRef struct {
-	chunk *slotChunk
-	slot  uint32
+	free []uint32
 }
 
 // take gives the connection a slot. The sweep does not see it before publish.
@@ -76,31 +71,60 @@ func (s *slots) take(c *Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.free) == 0 {
-		chunk := new(slotChunk)
-		for i := range uint32(slotsPerChunk) {
-			s.free = append(s.free, slotRef{chunk, slotsPerChunk - 1 - i})
-		}
 		chunks := append([]*slotChunk(nil), s.all()...)
-		chunks = append(chunks, chunk)
+		for i := range uint32(slotsPerChunk) {
+			s.free = append(s.free, uint32(len(chunks)+1)*slotsPerChunk-1-i)
+		}
+		chunks = append(chunks, new(slotChunk))
 		s.chunks.Store(&chunks)
 	}
 	last := len(s.free) - 1
-	c.chunk, c.slot = s.free[last].chunk, s.free[last].slot
+	c.slot = s.free[last]
 	s.free = s.free[:last]
 }
 
+// at returns the chunk that has a slot, and the slot's index in it.
+func (s *slots) at(slot uint32) (*slotChunk, uint32) {
+	return s.all()[slot/slotsPerChunk], slot % slotsPerChunk
+}
+
 // publish lets the sweep see the connection.
-func (s *slots) publish(c *Conn) { c.chunk.conn[c.slot].Store(c) }
+func (s *slots) publish(c *Conn) {
+	chunk, i := s.at(c.slot)
+	chunk.conn[i].Store(c)
+}
 
 // release takes a slot back.
-func (s *slots) release(chunk *slotChunk, slot uint32) {
-	chunk.conn[slot].Store(nil)
-	chunk.ping[slot].Store(0)
-	chunk.due[slot].Store(0)
-	chunk.gain[slot].Store(0)
+func (s *slots) release(slot uint32) {
+	chunk, i := s.at(slot)
+	chunk.conn[i].Store(nil)
+	chunk.ping[i].Store(0)
+	chunk.due[i].Store(0)
+	chunk.gain[i].Store(0)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.free = append(s.free, slotRef{chunk, slot})
+	s.free = append(s.free, slot)
+}
+
+// seenTick, pingTick, dueTick and gainTick are the connection's in its slot.
+func (c *Conn) seenTick() *atomic.Uint32 {
+	chunk, i := c.loop.core.slots.at(c.slot)
+	return &chunk.seen[i]
+}
+
+func (c *Conn) pingTick() *atomic.Uint32 {
+	chunk, i := c.loop.core.slots.at(c.slot)
+	return &chunk.ping[i]
+}
+
+func (c *Conn) dueTick() *atomic.Uint32 {
+	chunk, i := c.loop.core.slots.at(c.slot)
+	return &chunk.due[i]
+}
+
+func (c *Conn) gainTick() *atomic.Uint32 {
+	chunk, i := c.loop.core.slots.at(c.slot)
+	return &chunk.gain[i]
 }
 
 func (s *slots) all() []*slotChunk {
@@ -173,7 +197,7 @@ func (s *sweeper) visit(c *Conn, now, due, ping, gain uint32) {
 	if ping == 0 {
 		return // not open yet
 	}
-	if seen := c.chunk.seen[c.slot].Load(); now-min(now, seen) >= s.timeout {
+	if seen := c.seenTick().Load(); now-min(now, seen) >= s.timeout {
 		c.silent()
 		return
 	}
@@ -184,7 +208,7 @@ func (s *sweeper) visit(c *Conn, now, due, ping, gain uint32) {
 	if ping <= now {
 		// The interval counts from when the ping was due, or from now where
 		// the sweep is more than one behind.
-		c.chunk.ping[c.slot].CompareAndSwap(ping, max(ping+s.interval, now+1))
+		c.pingTick().CompareAndSwap(ping, max(ping+s.interval, now+1))
 		c.sendPing()
 		if s.sent++; s.sent%32 == 0 {
 			runtime.Gosched() // raw system calls have no preemption point
@@ -231,7 +255,7 @@ func (c *Conn) silent() {
 
 // unfinished closes a connection whose message came too slowly to its end.
 func (c *Conn) unfinished() {
-	c.chunk.gain[c.slot].Store(0)
+	c.gainTick().Store(0)
 	c.mu.Lock()
 	told := c.failLocked(CauseUnfinished, proto.ErrUnfinished.Close, proto.ErrUnfinished.Reason, false)
 	c.mu.Unlock()
@@ -247,11 +271,11 @@ func (c *Conn) due() {
 		c.mu.Unlock()
 		return
 	}
-	if due := c.chunk.due[c.slot].Load(); due == 0 || due > c.core.clock.now() {
+	if due := c.dueTick().Load(); due == 0 || due > c.loop.core.clock.now() {
 		c.mu.Unlock()
 		return // it was set anew meanwhile
 	}
-	c.chunk.due[c.slot].Store(0)
+	c.dueTick().Store(0)
 	p := c.phase
 	if p == phaseClosing || p == phaseLinger {
 		c.dieLocked(CauseServer)
@@ -261,6 +285,6 @@ func (c *Conn) due() {
 	case phaseHandshake:
 		c.handshakeLate()
 	case phaseOpen:
-		c.core.handler.Expired(c)
+		c.loop.core.handler.Expired(c)
 	}
 }

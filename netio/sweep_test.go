@@ -18,7 +18,7 @@ func TestPings(t *testing.T) {
 		s, _, _, p := openOne(t, Options{newPoller: open, PingInterval: 5 * minTick, PingTimeout: time.Hour})
 		seen := func() uint32 {
 			var at uint32
-			s.core.slots.each(func(c *Conn) { at = c.chunk.seen[c.slot].Load() })
+			s.core.slots.each(func(c *Conn) { at = c.seenTick().Load() })
 			return at
 		}
 		last, frame := seen(), cf(text, strings.Repeat("a", 100))
@@ -105,7 +105,7 @@ func TestDeadline(t *testing.T) {
 		}
 		c.SetDeadline(time.Now().Add(time.Hour))
 		c.SetDeadline(time.Time{})
-		if due := c.chunk.due[c.slot].Load(); due != 0 {
+		if due := c.dueTick().Load(); due != 0 {
 			t.Errorf("the deadline that was taken back is %d", due)
 		}
 		c.SetDeadline(time.Now())

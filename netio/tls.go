@@ -39,15 +39,16 @@ type tlsStream struct {
 	rest []byte // ciphertext that waits while reading is paused, lent by the pool
 	web  net.Conn
 
-	counted int // of sealed, what a record between two messages has been given time for
+	given int // of sealed, what a record between two messages has been given time for
 
 	// Written by the loop's goroutine under the lock of c, or before it starts.
 	c  *Conn
 	hs *tlsHandshake // nil once the handshake is done
 
 	// Guarded by the lock of c.
-	out  []byte // ciphertext that waits for the socket, lent by the pool; nil for none
-	sent int    // bytes of it that are written
+	out     []byte  // ciphertext that waits for the socket, lent by the pool; nil for none
+	sent    int     // bytes of it that are written
+	counted counted // of out
 }
 
 // dry is the error of a read that would have to wait.
@@ -121,7 +122,7 @@ func (s *tlsStream) writeLocked(b []byte) (int, error) {
 		c.dieLocked(CauseCut) // it has us answer and reads no answer
 		return 0, net.ErrClosed
 	}
-	s.out = c.core.pool.append(s.out, b[n:])
+	s.out = c.loop.core.pool.append(s.out, b[n:])
 	c.queueLocked() // an outbox, empty as it may be, is what has the poller watch
 	c.accountOutLocked()
 	return len(b), nil
@@ -148,7 +149,7 @@ func (s *tlsStream) RemoteAddr() net.Addr {
 	if s.web != nil {
 		return s.web.RemoteAddr()
 	}
-	return net.TCPAddrFromAddrPort(s.c.client)
+	return net.TCPAddrFromAddrPort(s.c.client.addrPort())
 }
 
 // SetDeadline implements net.Conn. On a loop nothing waits, so that there is
@@ -199,7 +200,7 @@ func (s *tlsStream) sealPiecesLocked(o *outbox) (n, size int, ok bool) {
 		n, ok = s.sealLocked(first)
 		return n, len(first), ok
 	}
-	pool := &s.c.core.pool
+	pool := &s.c.loop.core.pool
 	record := append(pool.get(maxRecord), first...)
 	for _, p := range o.pieces[o.head+1:] {
 		room := maxRecord - len(record)
@@ -233,7 +234,7 @@ func (s *tlsStream) flushLocked() bool {
 
 // discardLocked drops the ciphertext that waits.
 func (s *tlsStream) discardLocked() {
-	s.c.core.pool.put(s.out)
+	s.c.loop.core.pool.put(s.out)
 	s.out, s.sent = nil, 0
 }
 
@@ -262,7 +263,7 @@ func (s *tlsStream) received(b []byte) {
 		c.pump()
 		return
 	}
-	if !s.hs.feed(&c.core.pool, b) && !c.paused {
+	if !s.hs.feed(&c.loop.core.pool, b) && !c.paused {
 		c.paused = true
 		c.loop.post(c, taskPause)
 	}
@@ -299,7 +300,7 @@ func (c *Conn) pump() {
 		break
 	}
 	if c.paused && len(s.src) > 0 {
-		s.rest = c.core.pool.append(s.rest, s.src)
+		s.rest = c.loop.core.pool.append(s.rest, s.src)
 	}
 	s.src = nil
 }
@@ -319,7 +320,7 @@ func (s *tlsStream) openLocked(plain []byte) (n int, err error) {
 // whose records are not what they should be. crypto/tls has sent the alert.
 func (c *Conn) unreadable(err error) {
 	if err != io.EOF {
-		c.core.stats.tlsBroken.Add(1)
+		c.loop.core.stats.tlsBroken.Add(1)
 	}
 	c.die(CauseCut)
 }
@@ -327,20 +328,21 @@ func (c *Conn) unreadable(err error) {
 // release gives the buffers back, once the descriptor is closed.
 func (s *tlsStream) release() {
 	if s.hs != nil {
-		s.c.core.handshakes.leave(s)
-		s.hs.fail(&s.c.core.pool, net.ErrClosed)
+		s.c.loop.core.handshakes.leave(s)
+		s.hs.fail(&s.c.loop.core.pool, net.ErrClosed)
 	}
-	s.c.core.pool.put(s.rest)
+	s.c.loop.core.pool.put(s.rest)
 	s.rest = nil
 }
 
 // toWeb takes the stream off its connection, to which nothing is written any
 // more, for net/http.
 func (s *tlsStream) toWebLocked() {
+	s.counted.to(s.c.loop.core.memory.outboxes, 0)
 	rest, out := s.src, s.out
 	s.rest, s.src = append([]byte(nil), rest...), nil
 	if out != nil {
 		s.out, s.sent = append([]byte(nil), out[s.sent:]...), 0
-		s.c.core.pool.put(out)
+		s.c.loop.core.pool.put(out)
 	}
 }

@@ -413,8 +413,8 @@ func TestTLSBuffers(t *testing.T) {
 	for range (len(record) + 14_999) / 15_100 {
 		p.expect("81 " + payload)
 	}
-	if !eventually(func() bool { return c.held.Load() == 0 }) {
-		t.Errorf("%d bytes are held by an idle connection", c.held.Load())
+	if !eventually(func() bool { return (*holder)(c).Held() == 0 }) {
+		t.Errorf("%d bytes are held by an idle connection", (*holder)(c).Held())
 	}
 	c.mu.Lock() // under which the connection lets go of its stream in the end
 	defer c.mu.Unlock()

@@ -78,20 +78,20 @@ func bareTLS(t testing.TB, h Handler) (*Conn, int) {
 	t.Helper()
 	server, client := tlsSides(t)
 	c, other := bare(t, h)
-	c.core.handshakes = newHandshakes(server)
+	c.loop.core.handshakes = newHandshakes(server)
 	c.loop.plain = make([]byte, plainBuffer)
 	c.loop.poll = still{}
 	c.phase = phaseHandshake
 	s := &tlsStream{c: c, hs: new(tlsHandshake)}
 	s.hs.more.L = &s.hs.mu
-	s.conn = tls.Server(s, c.core.handshakes.config)
+	s.conn = tls.Server(s, c.loop.core.handshakes.config)
 	c.tls = s
 	done := make(chan error, 1)
 	go func() { done <- tls.Client(&socket{fd: other}, client).Handshake() }()
 	go func() {
-		c.core.handshakes.compute <- struct{}{}
+		c.loop.core.handshakes.compute <- struct{}{}
 		err := s.conn.Handshake()
-		<-c.core.handshakes.compute
+		<-c.loop.core.handshakes.compute
 		done <- err
 	}()
 	buf := make([]byte, 64<<10)
@@ -103,8 +103,8 @@ func bareTLS(t testing.TB, h Handler) (*Conn, int) {
 			}
 			left--
 		default:
-			if n, _ := recv(int(c.fd), buf); n > 0 {
-				s.hs.feed(&c.core.pool, buf[:n])
+			if n, _ := recv(c.op.FD, buf); n > 0 {
+				s.hs.feed(&c.loop.core.pool, buf[:n])
 			}
 			runtime.Gosched()
 		}

@@ -208,7 +208,7 @@ func (h *tlsHandshake) feed(pool *buffers, b []byte) bool {
 // meanwhile.
 func (h *tlsHandshake) read(s *tlsStream, b []byte) (int, error) {
 	if h.isEmpty() {
-		s.c.core.handshakes.awaits(s, func() { h.wait(s) })
+		s.c.loop.core.handshakes.awaits(s, func() { h.wait(s) })
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -287,7 +287,7 @@ func (h *tlsHandshake) take() (in []byte, at int) {
 // which are borrowed.
 func (c *Conn) startTLS(b []byte) {
 	lent := c.takeHead()
-	defer func() { c.core.pool.put(lent) }()
+	defer func() { c.loop.core.pool.put(lent) }()
 	if len(b) == 0 {
 		return // a PROXY header and nothing yet
 	}
@@ -297,26 +297,26 @@ func (c *Conn) startTLS(b []byte) {
 	}
 	s := &tlsStream{c: c, hs: new(tlsHandshake)}
 	s.hs.more.L = &s.hs.mu
-	s.conn = tls.Server(s, c.core.handshakes.config)
+	s.conn = tls.Server(s, c.loop.core.handshakes.config)
 	c.mu.Lock()
 	c.tls = s
 	c.mu.Unlock()
 	s.received(b)
-	c.core.handshakes.enter(s)
+	c.loop.core.handshakes.enter(s)
 }
 
 // shook is called by the handshake's goroutine when it is done or has failed.
 func (c *Conn) shook(s *tlsStream, err error) {
 	switch {
 	case err == nil:
-		c.core.stats.tlsHandshake("done")
+		c.loop.core.stats.tlsHandshake("done")
 		c.loop.post(c, taskSecured)
 		return
 	case s.hs.failure() != nil:
-		c.core.stats.tlsHandshake("cut")
+		c.loop.core.stats.tlsHandshake("cut")
 		return
 	}
-	c.core.stats.tlsHandshake(handshakeFailure(err))
+	c.loop.core.stats.tlsHandshake(handshakeFailure(err))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.phase != phaseHandshake {
@@ -354,8 +354,8 @@ func (c *Conn) secured() {
 		c.finishLocked()
 	}
 	c.mu.Unlock()
-	s.rest = c.core.pool.append(nil, lent[at:])
-	c.core.pool.put(lent)
+	s.rest = c.loop.core.pool.append(nil, lent[at:])
+	c.loop.core.pool.put(lent)
 	if c.paused {
 		c.resume()
 	} else {
@@ -372,6 +372,6 @@ func (c *Conn) readRest() {
 	rest := s.rest
 	s.src, s.rest = rest, nil
 	c.pump()
-	c.core.pool.put(rest)
+	c.loop.core.pool.put(rest)
 	c.accountIn()
 }

@@ -61,7 +61,7 @@ func TestMessagesGainTime(t *testing.T) {
 	limits := proto.DefaultLimits()
 	limits.MessageTimeout = time.Hour
 	s, _, c, p := openOne(t, Options{Limits: limits, PingInterval: 5 * minTick, PingTimeout: time.Hour})
-	gain := func() uint32 { return c.chunk.gain[c.slot].Load() }
+	gain := func() uint32 { return c.gainTick().Load() }
 	pinged := 0
 	pingIt := func(before ...[]byte) {
 		t.Helper()
@@ -141,7 +141,7 @@ func TestRecordsGainTime(t *testing.T) {
 	p.Conn = tls.Client(line, client)
 	p.upgrade()
 	c := r.wait(t, "open").c
-	gain := func() uint32 { return c.chunk.gain[c.slot].Load() }
+	gain := func() uint32 { return c.gainTick().Load() }
 	later := func() {
 		t.Helper()
 		if at := s.core.clock.now(); !eventually(func() bool { return s.core.clock.now() > at }) {
@@ -221,8 +221,8 @@ func TestShedInTheMiddle(t *testing.T) {
 	onPollers(t, func(t *testing.T, open func() (poller, error)) {
 		s, r, c, p := openOne(t, Options{newPoller: open})
 		p.send(string(cf(text, strings.Repeat("x", 64<<10))[:60<<10]))
-		if !eventually(func() bool { return c.held.Load() >= 60<<10-8 }) {
-			t.Fatalf("%d bytes are held", c.held.Load())
+		if !eventually(func() bool { return (*holder)(c).Held() >= 60<<10-8 }) {
+			t.Fatalf("%d bytes are held", (*holder)(c).Held())
 		}
 		h := s.core.slots.holders(nil)[0]
 		if !h.Shed() {

@@ -94,7 +94,7 @@ func (w *web) shutdown(ctx context.Context) error {
 // of it belongs to net/http now.
 func (w *web) handOver(from *Conn, fd int, op *netpoll.FDOperator, stream *tlsStream, read []byte) {
 	w.open.Add(1)
-	poll, client, trusted := from.loop.poll, from.client, from.trusted
+	poll, client, proxy := from.loop.poll, from.client.addrPort(), from.origin.is(trusted)
 	w.givers.Go(func() {
 		poll.Free(op)
 		conn, err := fileConn(fd)
@@ -103,7 +103,7 @@ func (w *web) handOver(from *Conn, fd int, op *netpoll.FDOperator, stream *tlsSt
 			w.core.logger.Warn("a connection could not be handed to net/http", slog.Any("error", err))
 			return
 		}
-		c := &webConn{Conn: conn, socket: conn, web: w, client: client, trusted: trusted, read: read}
+		c := &webConn{Conn: conn, socket: conn, web: w, client: client, trusted: proxy, read: read}
 		if stream != nil {
 			stream.c, stream.web = nil, conn
 			c.Conn, c.tls = stream.conn, stream
@@ -267,12 +267,15 @@ func (w *web) adopt(rw http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	loops := w.loops()
-	c := newConn(loops[int(w.next.Add(1))%len(loops)], fd, held.client, held.trusted)
+	var from origin
+	from.set(trusted, held.trusted)
+	from.set(secure, held.tls != nil)
+	c := newConn(loops[int(w.next.Add(1))%len(loops)], fd, held.client, from)
 	c.in = w.core.newReader()
 	c.in.stash(b.Bytes())
 	if s := held.tls; s != nil {
 		s.c, s.web = c, nil
-		c.tls, c.secure = s, true
+		c.tls = s
 	}
 	w.core.stats.adopted.Add(1)
 	c.loop.post(c, taskAdopt)

@@ -67,8 +67,8 @@ func TestHTTP(t *testing.T) {
 			}
 		}
 		e := r.wait(t, "open")
-		if e.c.client.String() != p.LocalAddr().String() {
-			t.Errorf("address %v, want %v", e.c.client, p.LocalAddr())
+		if e.c.client.addrPort().String() != p.LocalAddr().String() {
+			t.Errorf("address %v, want %v", e.c.client.addrPort(), p.LocalAddr())
 		}
 		rest, err := in.Peek(in.Buffered())
 		if err != nil {

@@ -18,7 +18,7 @@ const (
 func (c *Conn) replyLocked(frame []byte) {
 	switch {
 	case c.out != nil:
-		c.out.reply(&c.core.pool, frame)
+		c.out.reply(&c.loop.core.pool, frame)
 	case c.corked:
 		if len(c.loop.cork)+len(frame) > corkSize {
 			c.flushCorkLocked()
@@ -43,7 +43,7 @@ func (c *Conn) sendReplyLocked(frame []byte) {
 		}
 	}
 	o := c.queueLocked()
-	o.reply(&c.core.pool, frame[n:])
+	o.reply(&c.loop.core.pool, frame[n:])
 	o.cut = o.cut || n > 0
 }
 
@@ -57,7 +57,7 @@ func (c *Conn) deliverLocked(frames []byte) bool {
 		if !ok || n == len(frames) {
 			return true
 		}
-	} else if c.out != nil && c.out.deliveries > 0 && c.out.deliveries+len(frames) > c.core.limits.Outbox {
+	} else if c.out != nil && c.out.deliveries > 0 && c.out.deliveries+len(frames) > c.loop.core.limits.Outbox {
 		c.refused = true
 		return false
 	}
@@ -67,7 +67,7 @@ func (c *Conn) deliverLocked(frames []byte) bool {
 	if c.phase >= phaseDead {
 		return true
 	}
-	c.queueLocked().deliver(&c.core.memory, frames, n)
+	c.queueLocked().deliver(&c.loop.core.memory, frames, n)
 	c.accountOutLocked()
 	return true
 }
@@ -75,7 +75,7 @@ func (c *Conn) deliverLocked(frames []byte) bool {
 // queueLocked returns the outbox, with the poller watching for its drain.
 func (c *Conn) queueLocked() *outbox {
 	if c.out == nil {
-		c.out = c.core.newOutbox()
+		c.out = c.loop.core.newOutbox()
 	}
 	c.watchLocked()
 	return c.out
@@ -86,8 +86,17 @@ func (c *Conn) queueLocked() *outbox {
 func (c *Conn) watchLocked() {
 	if c.watch == watchRead && !c.corked && c.phase < phaseDead {
 		c.watch = watchReadWrite
-		_ = c.loop.poll.Control(c.op, netpoll.PollR2RW) // fails only where the hang-up is under way
+		c.watchOutputLocked(netpoll.PollR2RW)
 	}
+}
+
+// watchOutputLocked begins to watch for writability. The connection's function
+// for it is made the first time: most never wait for their sockets.
+func (c *Conn) watchOutputLocked(event netpoll.PollEvent) {
+	if c.op.OnWrite == nil {
+		c.op.OnWrite = c.onWrite
+	}
+	_ = c.loop.poll.Control(c.op, event) // fails only where the hang-up is under way
 }
 
 // flushCorkLocked writes the corked replies; what is left goes to the outbox.
@@ -116,7 +125,7 @@ func (c *Conn) flushLocked() {
 			break
 		}
 		if c.out.empty() {
-			c.core.freeOutbox(c.out)
+			c.loop.core.freeOutbox(c.out)
 			c.out = nil
 			break
 		}
@@ -124,7 +133,7 @@ func (c *Conn) flushLocked() {
 		if !ok {
 			return
 		}
-		c.out.wrote(&c.core.pool, &c.core.memory, n)
+		c.out.wrote(&c.loop.core.pool, &c.loop.core.memory, n)
 		if n < size {
 			c.watchLocked()
 			break
@@ -162,7 +171,7 @@ func (c *Conn) sendPiecesLocked() (n, size int, ok bool) {
 		size += len(b)
 	}
 	message := syscall.Msghdr{Iov: &vectors[0], Iovlen: uint64(count)}
-	r, _, errno := syscall.RawSyscall(syscall.SYS_SENDMSG, uintptr(c.fd), uintptr(unsafe.Pointer(&message)), sendFlags)
+	r, _, errno := syscall.RawSyscall(syscall.SYS_SENDMSG, uintptr(c.op.FD), uintptr(unsafe.Pointer(&message)), sendFlags)
 	n, ok = c.sentLocked(int(r), errno)
 	return n, size, ok
 }
@@ -181,7 +190,7 @@ func (c *Conn) sendLocked(b []byte) (n int, ok bool) {
 
 // sendRawLocked is sendLocked without TLS.
 func (c *Conn) sendRawLocked(b []byte) (n int, ok bool) {
-	r, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(c.fd),
+	r, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(c.op.FD),
 		uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), sendFlags, 0, 0)
 	return c.sentLocked(int(r), errno)
 }

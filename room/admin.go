@@ -164,7 +164,7 @@ func (h *Hub) ListMembers(name string, ns *proto.Namespace, cursor string, limit
 			done(nil, "", 0, err)
 			return
 		}
-		total := len(r.presence.users)
+		total := r.userCount()
 		h.readers.submit(&membersJob{room: r, names: names, limit: limit, done: func(list []proto.MemberInfo, next string) {
 			done(list, next, total, nil)
 		}})

@@ -159,7 +159,7 @@ func TestARoomIsCreatedOnceAndStays(t *testing.T) {
 		_, err = h.create(ann, "r", RoomSettings{})
 		wantCode(t, "creating again", err, "room_exists")
 		anns := h.client("ann")
-		h.hub.Join(NewMembership(anns, "r"), h.namespace("r"), JoinRequest{}) // which creates nothing
+		h.hub.Join(h.hub.NewMembership(anns, "r", h.namespace("r")), JoinRequest{}) // which creates nothing
 		first(t, anns.readAll(t), "joined")
 	})
 }
@@ -243,14 +243,14 @@ func TestMembersAreListedFromOutside(t *testing.T) {
 		wantCode(t, "of no room", err, "not_found")
 		for i := range 5 {
 			c := h.client(fmt.Sprint("u", i))
-			h.hub.Connect(c)
+			h.people.connect(c)
 			ms := h.join(c, "r", proto.Since{})
 			synctest.Wait()
 			if i == 3 {
-				h.hub.Drop(ms, h.namespace("r")) // it may come back
+				h.hub.Drop(ms) // it may come back
 			}
 		}
-		h.hub.SetStatus("u1", Busy)
+		h.people.setStatus("u1", Busy)
 		var got []string
 		cursor := ""
 		for {
@@ -304,8 +304,8 @@ func TestTheObserverIsToldInOrder(t *testing.T) {
 			synctest.Wait()
 		}
 		h.hub.Publish(ann, anns, "r", h.namespace("r"), Publication{Content: []byte("1"), Transient: true})
-		h.hub.Leave(bobs, h.namespace("r"), "l")
-		h.hub.Leave(anns, h.namespace("r"), "l")
+		h.hub.Leave(bobs, "l")
+		h.hub.Leave(anns, "l")
 		synctest.Wait()
 		if err := h.delete(manager, "r"); err != nil {
 			t.Fatal(err)

@@ -128,7 +128,7 @@ func (r *Room) listeners(dst []Member) []Member {
 		return dst
 	}
 	start := len(dst)
-	dst = r.hub.people.sessions(dst, user)
+	dst = r.hub.people.Members(dst, user)
 	joined := func(m Member) bool {
 		return slices.ContainsFunc(r.members, func(ms *Membership) bool { return ms.member == m })
 	}
@@ -200,7 +200,7 @@ func (j *deliveredJob) run() {
 	}
 	var sessions []Member
 	for from, id := range latest {
-		sessions = r.hub.people.sessions(sessions[:0], from)
+		sessions = r.hub.people.Members(sessions[:0], from)
 		for _, m := range sessions {
 			m.Send(&proto.Event{Type: proto.EvDelivered, Room: r.name, MsgID: id})
 		}

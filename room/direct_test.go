@@ -13,7 +13,7 @@ import (
 // connected returns a client that direct messages reach.
 func (h *house) connected(user string) *client {
 	c := h.client(user)
-	h.hub.Connect(c)
+	h.people.connect(c)
 	return c
 }
 

@@ -51,7 +51,7 @@ func (r *Room) end(err *proto.Error, done func(*proto.Error)) {
 	r.settings.Store(endedSettings)
 	r.unsaved.Store(false)
 	r.expelAll(proto.ErrRoomClosed)
-	for user := range r.presence.users {
+	for user := range r.presence.leaving {
 		r.gone(user) // who was expected back
 	}
 	r.ring.clear()

@@ -21,7 +21,7 @@ const (
 	fanYield = 32
 )
 
-// batch is one fan-out in the making. It belongs to a room and is used again.
+// batch is one fan-out in the making. It is used again, by whichever room.
 type batch struct {
 	pubs      []*outgoing
 	first     uint64       // the lowest offset in it, 0 when all are transient
@@ -43,7 +43,7 @@ type author struct {
 // fanOut sends committed publishes to all members: the authors first, each
 // with its acks in place of its messages, then the others.
 func (r *Room) fanOut(ops []op) {
-	b := &r.batch
+	b := batches.Get().(*batch)
 	for _, o := range ops {
 		r.take(b, o.pub)
 	}
@@ -64,7 +64,11 @@ func (r *Room) fanOut(ops []op) {
 		}
 	}
 	b.reset()
+	batches.Put(b)
 }
+
+// batches lends what fan-outs are made in.
+var batches = sync.Pool{New: func() any { return new(batch) }}
 
 // take moves the room's head over one message and adds it to the batch. One that
 // failed is answered at once.
@@ -82,7 +86,7 @@ func (r *Room) take(b *batch, p *proto.Publish) {
 		return
 	}
 	r.finishKey(o)
-	if o.ms == nil || o.ms.room != r {
+	if o.ms == nil || !o.ms.in(r) {
 		o.ms = r.placeOf(b, o.member)
 	}
 	if o.ms != nil && o.ms.state == stateBehind && !o.acked {

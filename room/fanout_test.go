@@ -49,6 +49,15 @@ func TestALargeRoomsMembersAllGetEachMessageOnce(t *testing.T) {
 	})
 }
 
+// seat makes a member of somebody who has not joined.
+func (r *Room) seat(m Member) *Membership {
+	ms := &Membership{member: m, slot: int32(len(r.members)), state: stateLive}
+	ms.room.Store(r)
+	r.members = append(r.members, ms)
+	r.countForm(r.form(m), 1)
+	return ms
+}
+
 // A delivery must not allocate: what a batch costs may not depend on how many
 // members get it.
 func TestDeliveryAllocatesNothingPerMember(t *testing.T) {
@@ -58,11 +67,7 @@ func TestDeliveryAllocatesNothingPerMember(t *testing.T) {
 		ns := proto.NewNamespace("default")
 		r := newRoom(h, "r", &ns)
 		for i := range members {
-			c := &counter{codec: testCodec, name: fmt.Sprint(i)}
-			ms := NewMembership(c, "r")
-			ms.room, ms.slot, ms.state = r, i, stateLive
-			r.members = append(r.members, ms)
-			r.countForm(proto.Form{Codec: testCodec}, 1)
+			r.seat(&counter{codec: testCodec, name: fmt.Sprint(i)})
 		}
 		r.ring.limit = 0
 		author := &counter{codec: testCodec}
@@ -73,7 +78,8 @@ func TestDeliveryAllocatesNothingPerMember(t *testing.T) {
 			r.fanOut([]op{{pub: &o.Publish}})
 		})
 	}
-	if few, many := cost(1), cost(1000); few != many {
+	const lent = 8 // what a batch may cost whose pool is empty: the race detector's gives some away
+	if few, many := cost(1), cost(1000); many > few+lent {
 		t.Errorf("a batch to 1 member allocates %v times, to 1000 members %v times", few, many)
 	}
 }
@@ -84,11 +90,8 @@ func BenchmarkFanOut(b *testing.B) {
 	ns := proto.NewNamespace("default")
 	r := newRoom(h, "r", &ns)
 	const members = 1000
-	for i := range members {
-		ms := NewMembership(&counter{codec: testCodec}, "r")
-		ms.room, ms.slot, ms.state = r, i, stateLive
-		r.members = append(r.members, ms)
-		r.countForm(proto.Form{Codec: testCodec}, 1)
+	for range members {
+		r.seat(&counter{codec: testCodec})
 	}
 	content := []byte(`"` + fmt.Sprintf("%0126d", 0) + `"`)
 	author := &counter{codec: testCodec}
@@ -119,7 +122,7 @@ func BenchmarkPublish(b *testing.B) {
 				names[i] = fmt.Sprint("mem:", i)
 				for j := range 10 {
 					joined.Add(1)
-					h.Join(NewMembership(&joiner{counter: counter{codec: testCodec, name: fmt.Sprint(j)}, joined: &joined}, names[i]), ns, JoinRequest{MayCreate: true})
+					h.Join(h.NewMembership(&joiner{counter: counter{codec: testCodec, name: fmt.Sprint(j)}, joined: &joined}, names[i], ns), JoinRequest{MayCreate: true})
 				}
 			}
 			joined.Wait()

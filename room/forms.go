@@ -132,6 +132,6 @@ func (r *Room) appendMessage(dst []byte, f proto.Form, m *proto.Message, own boo
 
 // encodeEvent adds the frame of an event in one form.
 func (r *Room) encodeEvent(b *batch, f proto.Form, ev *proto.Event) {
-	frame := proto.AppendEventFrame(nil, f.Codec, ev)
+	frame := proto.AppendEventFrame(make([]byte, 0, frameOverhead), f.Codec, ev)
 	b.encodings = append(b.encodings, encoding{form: f, frames: r.hub.deflate.Frame(frame, 0, f.Window)})
 }

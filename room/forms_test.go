@@ -172,10 +172,7 @@ func crowdOf(each int, ns *proto.Namespace, forms []proto.Form) (*Room, []*witne
 	for i := range each * len(forms) {
 		f := forms[i%len(forms)]
 		w := &witness{counter: counter{codec: f.Codec, window: f.Window, name: fmt.Sprint(i)}}
-		ms := NewMembership(w, r.name)
-		ms.room, ms.slot, ms.state = r, i, stateLive
-		r.members = append(r.members, ms)
-		r.countForm(r.form(w), 1)
+		r.seat(w)
 		members = append(members, w)
 	}
 	return r, members, set
@@ -315,8 +312,8 @@ func TestAnAuthorsCopiesAreCompressed(t *testing.T) {
 			inHouse(t, func(t *testing.T, h *house) {
 				const room = "packed:r"
 				ana, bob := h.formClient("ana", f), h.formClient("bob", forms[2])
-				a := NewMembership(ana, room)
-				h.hub.Join(a, h.namespace(room), JoinRequest{Echo: echo, MayCreate: true})
+				a := h.hub.NewMembership(ana, room, h.namespace(room))
+				h.hub.Join(a, JoinRequest{Echo: echo, MayCreate: true})
 				b := h.join(bob, room, proto.Since{})
 				synctest.Wait()
 				ana.take()
@@ -389,7 +386,7 @@ func TestListenersGetTheirForms(t *testing.T) {
 		var listeners []*client
 		for _, f := range forms[:3] {
 			c := h.formClient("bob", f)
-			h.hub.Connect(c)
+			h.people.connect(c)
 			listeners = append(listeners, c)
 		}
 		h.hub.PublishDirect(ana, nil, Inbox("bob"), h.namespace(Inbox("bob")), Publication{Content: []byte(long(1)), MayCreate: true})
@@ -405,7 +402,7 @@ func TestListenersGetTheirForms(t *testing.T) {
 			if hasCompressed(t, frames) != (c.window != proto.Plain) {
 				t.Errorf("window %d, compressed: %v", c.window, hasCompressed(t, frames))
 			}
-			h.hub.Disconnect(c)
+			h.people.disconnect(c)
 		}
 	})
 }

@@ -524,10 +524,11 @@ func payloads(t *testing.T, b []byte) [][]byte {
 
 // house is a hub with what the tests need around it.
 type house struct {
-	t   *testing.T
-	hub *Hub
-	log *memory
-	ns  map[string]*proto.Namespace
+	t      *testing.T
+	hub    *Hub
+	log    *memory
+	people *gathering
+	ns     map[string]*proto.Namespace
 
 	compressed *metrics.Counter // frames
 }
@@ -556,12 +557,12 @@ const compressFrom = 256
 
 // newHouse starts a hub in a synctest bubble; it ends with the test.
 func newHouse(t *testing.T, log *memory) *house {
-	h := &house{t: t, log: log, ns: make(map[string]*proto.Namespace)}
+	h := &house{t: t, log: log, people: new(gathering), ns: make(map[string]*proto.Namespace)}
 	set := metrics.NewSet()
 	compression := proto.NewCompression(compressFrom, set)
 	h.compressed = set.GetOrCreateCounter("throng_deflate_frames_total")
 	h.hub = NewHub(Options{
-		Namespaces: namespaces(), Limits: proto.DefaultLimits(), Log: log, Compression: compression,
+		Namespaces: namespaces(), Limits: proto.DefaultLimits(), Log: log, People: h.people, Compression: compression,
 		Logger: slog.New(slog.DiscardHandler), Workers: 3,
 	})
 	return h
@@ -582,11 +583,11 @@ func (h *house) namespace(room string) *proto.Namespace {
 }
 
 func (h *house) join(c *client, room string, since proto.Since) *Membership {
-	ms := NewMembership(c, room)
+	ms := h.hub.NewMembership(c, room, h.namespace(room))
 	c.mu.Lock()
 	c.places = append(c.places, ms)
 	c.mu.Unlock()
-	h.hub.Join(ms, h.namespace(room), JoinRequest{ID: "j", Since: since, MayCreate: true})
+	h.hub.Join(ms, JoinRequest{ID: "j", Since: since, MayCreate: true})
 	return ms
 }
 

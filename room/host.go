@@ -102,7 +102,7 @@ func (s *Settings) mayPublish(user string) *proto.Error {
 // create lets a user be the one who brings the room to life, where nobody has:
 // the user becomes its host where the namespace has hosts.
 func (r *Room) create(user string, may bool) *proto.Error {
-	if !r.fresh() || len(r.presence.users) > 0 {
+	if !r.fresh() || r.userCount() > 0 {
 		return nil
 	}
 	if !may {

@@ -119,13 +119,13 @@ func TestOnlyWhoMayCreateCreates(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
 		ana, bob := h.client("ana"), h.client("bob")
 		ns := h.namespace("r")
-		h.hub.Join(NewMembership(bob, "r"), ns, JoinRequest{})
+		h.hub.Join(h.hub.NewMembership(bob, "r", h.namespace("r")), JoinRequest{})
 		h.hub.Publish(bob, nil, "r", ns, Publication{Content: []byte("1")})
 		if events := bob.readAll(t); len(events) != 2 || events[0].Code != "forbidden" || events[1].Code != "forbidden" {
 			t.Fatalf("%+v", events)
 		}
 		h.join(ana, "r", proto.Since{})
-		h.hub.Join(NewMembership(bob, "r"), ns, JoinRequest{})
+		h.hub.Join(h.hub.NewMembership(bob, "r", h.namespace("r")), JoinRequest{})
 		first(t, bob.readAll(t), "joined")
 	})
 }

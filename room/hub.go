@@ -40,7 +40,8 @@ const (
 type Options struct {
 	Namespaces []proto.Namespace
 	Limits     proto.Limits
-	Log        Log // of the namespaces whose durability is async or sync
+	Log        Log    // of the namespaces whose durability is async or sync
+	People     People // the users who are connected; nil for nobody
 	Logger     *slog.Logger
 	Metrics    *metrics.Set // nil registers nowhere
 	Workers    int          // that fan out; 0 means one per processor
@@ -76,7 +77,7 @@ type Hub struct {
 	keys     atomic.Int64 // idempotency keys in all rooms
 	kept     atomic.Int64 // bytes of messages that wait, see Room.keep
 	vacant   atomic.Int64 // rooms in memory without users
-	people   *people
+	people   People
 	receipts receipts
 
 	workers *pool // rooms with something queued
@@ -136,8 +137,10 @@ func NewHub(o Options) *Hub {
 	if o.Replays == nil {
 		h.replays.account = uncounted{}
 	}
-	h.people = newPeople(h.seed)
 	h.watched = make(map[*Room]struct{})
+	if h.people = o.People; o.People == nil {
+		h.people = nobody{}
+	}
 	for i := range h.shards {
 		h.shards[i].rooms = make(map[string]*Room)
 	}
@@ -257,7 +260,7 @@ func (h *Hub) forget(r *Room) bool {
 	defer s.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.queue) > 0 || r.undone > 0 || r.appending > 0 || r.held.Load() > 0 || len(r.directs) > 0 {
+	if r.queue != nil || r.undone > 0 || r.appending > 0 || r.held.Load() > 0 || len(r.directs) > 0 {
 		return false
 	}
 	r.dead = true

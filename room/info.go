@@ -38,7 +38,7 @@ func (h *Hub) RoomInfo(name string, ns *proto.Namespace, done func(RoomInfo, *pr
 func (r *Room) inform(done func(RoomInfo, *proto.Error)) {
 	r.touch()
 	info := RoomInfo{
-		Name: r.name, Epoch: r.epoch, Members: len(r.presence.users),
+		Name: r.name, Epoch: r.epoch, Members: r.userCount(),
 		Offset: r.head.Load(), LastMessage: r.headTime.Load() / 1000,
 	}
 	if s := r.settings.Load(); s != nil {

@@ -14,33 +14,47 @@ const (
 	stateBehind                    // its cursor reads on for it
 )
 
-// Membership is one connection's place in one room.
+// Membership is one connection's place in one room. There are as many as
+// connections, or more, so its size counts: a test bounds it.
 type Membership struct {
-	// Static after construction.
-	member Member
-	name   string
+	member Member // static
+
+	// The room; while out of it perhaps one of the same name that has left
+	// memory. Written by the worker that has the room.
+	room atomic.Pointer[Room]
+
+	// Written by the room's worker, read by Drained.
+	cursor atomic.Pointer[cursor]
 
 	// Owned by the worker that has the room.
-	room   *Room // nil while out
-	slot   int   // index in the room's members
+	slot   int32 // index in the room's members, or out
 	state  memberState
 	echo   bool
 	author bool // has a message in the batch at hand
 	missed notice
 
-	// Written by the room's worker, read by Drained.
-	cursor atomic.Pointer[cursor]
-
 	joining atomic.Int32 // joins in the room's queue
 }
 
-// NewMembership returns a place that is not in the room yet; Hub.Join takes it.
-func NewMembership(m Member, room string) *Membership {
-	return &Membership{member: m, name: room}
+// out is the slot of who is not in the room.
+const out = -1
+
+// NewMembership returns a place that is not in the room yet; Join takes it. The
+// room comes into memory.
+func (h *Hub) NewMembership(m Member, room string, ns *proto.Namespace) *Membership {
+	ms := &Membership{member: m, slot: out}
+	ms.room.Store(h.room(room, ns))
+	return ms
 }
 
 // Room names the room.
-func (ms *Membership) Room() string { return ms.name }
+func (ms *Membership) Room() string { return ms.room.Load().name }
+
+// Namespace returns the settings that hold for the room.
+func (ms *Membership) Namespace() *proto.Namespace { return ms.room.Load().ns }
+
+// in reports whether it is in that room. Only the room's worker calls it.
+func (ms *Membership) in(r *Room) bool { return ms.slot != out && ms.room.Load() == r }
 
 // Joining reports whether a join waits in the room's queue.
 func (ms *Membership) Joining() bool { return ms.joining.Load() > 0 }
@@ -64,16 +78,16 @@ type JoinRequest struct {
 // Join brings the connection into the room, or begins its stream anew where it
 // is a member already. The answer is joined or an error; after an error that
 // leaves it outside, Member.Ended follows.
-func (h *Hub) Join(ms *Membership, ns *proto.Namespace, req JoinRequest) {
+func (h *Hub) Join(ms *Membership, req JoinRequest) {
 	ms.joining.Add(1)
-	h.post(ms.name, ns, func(r *Room, err *proto.Error) {
+	h.post(ms.Room(), ms.Namespace(), func(r *Room, err *proto.Error) {
 		ms.joining.Add(-1)
 		if err == nil {
 			err = r.admit(ms, req.MayCreate)
 		}
 		if err != nil {
-			sendError(ms.member, req.ID, ms.name, err)
-			if ms.room != r {
+			sendError(ms.member, req.ID, ms.Room(), err)
+			if !ms.in(r) {
 				ms.member.Ended(ms)
 			}
 			return
@@ -94,15 +108,13 @@ func (r *Room) admit(ms *Membership, mayCreate bool) *proto.Error {
 		return proto.ErrRoomClosed.New()
 	case s.banned(user):
 		return proto.ErrBanned.New()
-	case ms.room == r:
+	case ms.in(r):
 		return nil
 	}
-	users := r.presence.users
-	if _, there := users[user]; !there && s.maxUsers() > 0 && len(users) >= s.maxUsers() {
-		return proto.ErrRoomFull.With("room %q has %d users, as many as maxUsers allows", r.name, len(users))
+	if n := r.userCount(); s.maxUsers() > 0 && n >= s.maxUsers() && !r.has(user) {
+		return proto.ErrRoomFull.With("room %q has %d users, as many as maxUsers allows", r.name, n)
 	}
-	ms.room, ms.slot = r, len(r.members)
-	r.members = append(r.members, ms)
+	ms.room.Store(r)
 	r.countForm(r.form(ms.member), 1)
 	r.arrive(ms)
 	r.hub.meters.members.Inc()
@@ -122,7 +134,7 @@ func (r *Room) begin(ms *Membership, req JoinRequest) {
 	s := r.settings.Load()
 	ms.member.Send(&proto.Event{
 		Type: proto.EvJoined, ID: []byte(req.ID), Room: r.name, Epoch: r.epoch, Offset: head, Recovered: recovered,
-		Host: s.host(), MaxUsers: s.maxUsers(), Members: len(r.presence.users),
+		Host: s.host(), MaxUsers: s.maxUsers(), Members: r.userCount(),
 	})
 	if !recovered {
 		r.hub.meters.unrecov.Inc()
@@ -176,13 +188,13 @@ func (r *Room) covers(pos proto.Position, head uint64) bool {
 func (r *Room) cutoff() int64 { return r.hub.now().Add(-r.ns.HistoryTTL).UnixMicro() }
 
 // Leave takes the connection out of the room and answers left.
-func (h *Hub) Leave(ms *Membership, ns *proto.Namespace, id string) {
-	h.post(ms.name, ns, func(r *Room, err *proto.Error) {
-		if err == nil && ms.room != r {
+func (h *Hub) Leave(ms *Membership, id string) {
+	h.post(ms.Room(), ms.Namespace(), func(r *Room, err *proto.Error) {
+		if err == nil && !ms.in(r) {
 			err = proto.ErrNotJoined.New()
 		}
 		if err != nil {
-			sendError(ms.member, id, ms.name, err)
+			sendError(ms.member, id, ms.Room(), err)
 			return
 		}
 		r.remove(ms, true)
@@ -192,9 +204,9 @@ func (h *Hub) Leave(ms *Membership, ns *proto.Namespace, id string) {
 }
 
 // Drop takes a connection that is gone out of the room.
-func (h *Hub) Drop(ms *Membership, ns *proto.Namespace) {
-	h.post(ms.name, ns, func(r *Room, _ *proto.Error) {
-		if ms.room == r {
+func (h *Hub) Drop(ms *Membership) {
+	h.post(ms.Room(), ms.Namespace(), func(r *Room, _ *proto.Error) {
+		if ms.in(r) {
 			r.remove(ms, false)
 		}
 	})
@@ -211,7 +223,7 @@ func (r *Room) remove(ms *Membership, atOnce bool) {
 	r.members = r.members[:last]
 	r.countForm(r.form(ms.member), -1)
 	r.hub.meters.members.Dec()
-	ms.room, ms.state = nil, stateOut
+	ms.slot, ms.state = out, stateOut
 	r.touch()
 	r.depart(ms.member.UserID(), atOnce)
 }
@@ -225,9 +237,9 @@ func (r *Room) expel(ms *Membership, code *proto.Code) {
 
 // Expel takes the connection out of the room because it may not stay, and
 // tells it so.
-func (h *Hub) Expel(ms *Membership, ns *proto.Namespace, code *proto.Code) {
-	h.post(ms.name, ns, func(r *Room, _ *proto.Error) {
-		if ms.room == r {
+func (h *Hub) Expel(ms *Membership, code *proto.Code) {
+	h.post(ms.Room(), ms.Namespace(), func(r *Room, _ *proto.Error) {
+		if ms.in(r) {
 			r.expel(ms, code)
 		}
 	})

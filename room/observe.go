@@ -28,7 +28,7 @@ func (r *Room) entered(user string) {
 	if o == nil {
 		return
 	}
-	if len(r.presence.users) == 1 {
+	if r.userCount() == 1 {
 		o.Opened(r.name)
 	}
 	o.Joined(r.name, user)
@@ -41,7 +41,7 @@ func (r *Room) departed(user string) {
 		return
 	}
 	o.Left(r.name, user)
-	if len(r.presence.users) == 0 {
+	if r.userCount() == 0 {
 		o.Emptied(r.name)
 	}
 }

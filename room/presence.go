@@ -26,38 +26,83 @@ const (
 	membersPage = 1000
 )
 
-// resident is one user of a room.
-type resident struct {
-	sessions int
-	order    uint64 // of the arrival: lower came earlier
-	goes     int64  // when the user stops to count, by Hub.steady; 0 while it has a session
-}
-
 // presence is what a room knows of its users. It belongs to the room's worker.
+//
+// Who is there, the list of members says. A room of more than fewMembers, or one
+// in which it matters who came first, has a table of its users beside it, until
+// its last member has gone.
 type presence struct {
-	users    map[string]resident
+	table    map[string]resident // of the users with a session; nil for none
+	leaving  map[string]leaver   // users without one, who may come back; nil for none
 	arrivals uint64
 	counted  int64 // when the last member_count went out, by Hub.steady
 	dirty    bool  // a member_count is due
 	watched  bool  // the hub ticks the room
 }
 
-// arrive counts one more session of the member's user, and tells the others of
-// its first.
+// fewMembers are so many that looking at each is no slower than a table.
+const fewMembers = 16
+
+// resident is a user with sessions in the room.
+type resident struct {
+	sessions int
+	order    uint64 // of the arrival: lower came earlier
+}
+
+// leaver is a user whose last session has gone.
+type leaver struct {
+	goes  int64  // when the user stops to count, by Hub.steady
+	order uint64 // of the arrival
+}
+
+// sessions counts the members that are the user's.
+func (r *Room) sessions(user string) int {
+	if t := r.presence.table; t != nil {
+		return t[user].sessions
+	}
+	n := 0
+	for _, ms := range r.members {
+		if ms.member.UserID() == user {
+			n++
+		}
+	}
+	return n
+}
+
+// has reports whether the user counts as one of the room's.
+func (r *Room) has(user string) bool {
+	_, leaving := r.presence.leaving[user]
+	return leaving || r.sessions(user) > 0
+}
+
+// userCount is how many users the room has.
+func (r *Room) userCount() int { return int(r.users.Load()) }
+
+// arrive takes one more member, and tells the others of a user's first one.
 func (r *Room) arrive(ms *Membership) {
 	p := &r.presence
-	if p.users == nil {
-		p.users = make(map[string]resident)
-	}
 	user := ms.member.UserID()
-	u, known := p.users[user]
-	u.sessions++
-	u.goes = 0
-	if !known {
-		p.arrivals++
-		u.order = p.arrivals
+	known := r.has(user)
+	if p.table == nil && (len(r.members) >= fewMembers || r.ns.Succession == proto.OldestSucceeds) {
+		r.tabulate()
 	}
-	p.users[user] = u
+	order := p.arrivals
+	if l, ok := p.leaving[user]; ok {
+		order = l.order
+		p.stay(user)
+	} else if !known {
+		p.arrivals++
+	}
+	if p.table != nil {
+		u, there := p.table[user]
+		if !there {
+			u.order = order
+		}
+		u.sessions++
+		p.table[user] = u
+	}
+	ms.slot = int32(len(r.members))
+	r.members = append(r.members, ms)
 	if !known {
 		if r.users.Add(1) == 1 {
 			r.hub.vacant.Add(-1)
@@ -67,26 +112,57 @@ func (r *Room) arrive(ms *Membership) {
 	}
 }
 
-// depart counts one session less. The user's last one ends the user's
-// membership, at once or after the grace.
+// tabulate makes the table of the members' users. Who came first of those who are
+// there already is not known.
+func (r *Room) tabulate() {
+	p := &r.presence
+	p.table = make(map[string]resident)
+	for _, ms := range r.members {
+		u := p.table[ms.member.UserID()]
+		u.sessions++
+		p.table[ms.member.UserID()] = u
+	}
+}
+
+// depart counts one session less, of a member that has left the list. The user's
+// last one ends the user's membership, at once or after the grace.
 func (r *Room) depart(user string, atOnce bool) {
-	u := r.presence.users[user]
-	if u.sessions--; u.sessions > 0 {
-		r.presence.users[user] = u
+	p := &r.presence
+	u := p.table[user]
+	if p.table != nil {
+		if u.sessions--; u.sessions > 0 {
+			p.table[user] = u
+		} else {
+			delete(p.table, user)
+		}
+	}
+	if len(r.members) == 0 {
+		p.table = nil
+	}
+	if r.sessions(user) > 0 {
 		return
 	}
 	if atOnce || !r.ns.Presence {
 		r.gone(user)
 		return
 	}
-	u.goes = r.hub.steady() + grace.Milliseconds()
-	r.presence.users[user] = u
+	if p.leaving == nil {
+		p.leaving = make(map[string]leaver)
+	}
+	p.leaving[user] = leaver{goes: r.hub.steady() + grace.Milliseconds(), order: u.order}
 	r.watch()
 }
 
-// gone takes a user off the room's count.
+// stay takes a user off those who are about to leave.
+func (p *presence) stay(user string) {
+	if delete(p.leaving, user); len(p.leaving) == 0 {
+		p.leaving = nil
+	}
+}
+
+// gone takes a user who has no session off the room's count.
 func (r *Room) gone(user string) {
-	delete(r.presence.users, user)
+	r.presence.stay(user)
 	if r.users.Add(-1) == 0 {
 		r.hub.vacant.Add(1)
 	}
@@ -100,8 +176,8 @@ func (r *Room) gone(user string) {
 // succeed makes the user who has been in the room for longest its host.
 func (r *Room) succeed(now *Settings) {
 	heir := ""
-	for user, u := range r.presence.users {
-		if u.goes == 0 && (heir == "" || u.order < r.presence.users[heir].order) {
+	for user, u := range r.presence.table {
+		if heir == "" || u.order < r.presence.table[heir].order {
 			heir = user
 		}
 	}
@@ -120,11 +196,11 @@ func (r *Room) tellChange(kind proto.EventType, user string, except *Membership)
 	p := &r.presence
 	switch {
 	case !r.ns.Presence:
-	case !r.ns.JoinLeave || len(p.users) > countedAbove:
+	case !r.ns.JoinLeave || r.userCount() > countedAbove:
 		p.dirty = true
 		r.watch()
 	default:
-		r.tell(&proto.Event{Type: kind, Room: r.name, UserID: user, Members: len(p.users)}, noticeMembers, except)
+		r.tell(&proto.Event{Type: kind, Room: r.name, UserID: user, Members: r.userCount()}, noticeMembers, except)
 	}
 }
 
@@ -143,19 +219,22 @@ func (r *Room) tell(ev *proto.Event, kind notice, except *Membership) {
 	if len(r.members) == 0 || len(r.members) == 1 && r.members[0] == except {
 		return
 	}
-	b := batch{notice: kind}
+	b := batches.Get().(*batch)
+	b.notice = kind
 	for _, n := range r.forms {
-		r.encodeEvent(&b, n.form, ev)
+		r.encodeEvent(b, n.form, ev)
 	}
 	if except != nil {
 		except.author = true
 		defer func() { except.author = false }()
 	}
-	r.deliver(&b)
+	r.deliver(b)
+	b.reset()
+	batches.Put(b)
 }
 
 func (r *Room) countEvent() *proto.Event {
-	return &proto.Event{Type: proto.EvMemberCount, Room: r.name, Members: len(r.presence.users)}
+	return &proto.Event{Type: proto.EvMemberCount, Room: r.name, Members: r.userCount()}
 }
 
 // news appends the frames of what a member has missed, as things stand now.
@@ -185,21 +264,16 @@ func (r *Room) watch() {
 func (r *Room) tick() {
 	p := &r.presence
 	now := r.hub.steady()
-	waiting := false
-	for user, u := range p.users {
-		switch {
-		case u.goes == 0:
-		case u.goes <= now:
+	for user, l := range p.leaving {
+		if l.goes <= now {
 			r.gone(user)
-		default:
-			waiting = true
 		}
 	}
 	if p.dirty && now-p.counted >= countEvery.Milliseconds() {
 		p.dirty, p.counted = false, now
 		r.tell(r.countEvent(), noticeMembers, nil)
 	}
-	if !waiting && !p.dirty && !r.ended {
+	if len(p.leaving) == 0 && !p.dirty && !r.ended {
 		p.watched = false
 		r.hub.watchMu.Lock()
 		defer r.hub.watchMu.Unlock()
@@ -224,18 +298,18 @@ func (h *Hub) tickWatched(rooms []*Room) []*Room {
 
 // Members answers with a page of the room's users, in the order of their names,
 // after the one that the cursor names. Done is called after the answer.
-func (h *Hub) Members(ms *Membership, ns *proto.Namespace, id, cursor string, done func()) {
-	h.post(ms.name, ns, func(r *Room, err *proto.Error) {
+func (h *Hub) Members(ms *Membership, id, cursor string, done func()) {
+	h.post(ms.Room(), ms.Namespace(), func(r *Room, err *proto.Error) {
 		var names []string
 		switch {
 		case err != nil:
-		case ms.room != r:
+		case !ms.in(r):
 			err = proto.ErrNotJoined.New()
 		default:
 			names, err = r.usersAfter(cursor)
 		}
 		if err != nil {
-			sendError(ms.member, id, ms.name, err)
+			sendError(ms.member, id, ms.Room(), err)
 			done()
 			return
 		}
@@ -246,8 +320,8 @@ func (h *Hub) Members(ms *Membership, ns *proto.Namespace, id, cursor string, do
 	})
 }
 
-// usersAfter lists the room's users, in no order, that come after the one which
-// the cursor names; all where it is "".
+// usersAfter lists the room's users that come after the one which the cursor
+// names, in no order and some of them more than once; all where it is "".
 func (r *Room) usersAfter(cursor string) ([]string, *proto.Error) {
 	if !r.ns.Presence {
 		return nil, proto.ErrForbidden.With("the namespace %q of room %q tells nobody who is there", r.ns.Name, r.name)
@@ -260,10 +334,22 @@ func (r *Room) usersAfter(cursor string) ([]string, *proto.Error) {
 		}
 	}
 	var names []string
-	for user := range r.presence.users {
+	add := func(user string) {
 		if user > after {
 			names = append(names, user)
 		}
+	}
+	if t := r.presence.table; t != nil {
+		for user := range t {
+			add(user)
+		}
+	} else {
+		for _, ms := range r.members {
+			add(ms.member.UserID())
+		}
+	}
+	for user := range r.presence.leaving {
+		add(user)
 	}
 	return names, nil
 }
@@ -281,6 +367,7 @@ func (j *membersJob) run() {
 		j.limit = membersPage
 	}
 	slices.Sort(j.names)
+	j.names = slices.Compact(j.names)
 	next := ""
 	if len(j.names) > j.limit {
 		j.names = j.names[:j.limit]
@@ -288,7 +375,7 @@ func (j *membersJob) run() {
 	}
 	list := make([]proto.MemberInfo, len(j.names))
 	for i, name := range j.names {
-		list[i] = proto.MemberInfo{UserID: name, Status: j.room.hub.people.status(name).String()}
+		list[i] = proto.MemberInfo{UserID: name, Status: j.room.hub.people.Status(name).String()}
 	}
 	j.done(list, next)
 }

@@ -37,7 +37,6 @@ func expectKinds(t *testing.T, c *client, want ...string) {
 func TestMembersLearnWhoComesAndGoes(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
 		ana, bob, bob2 := h.client("ana"), h.client("bob"), h.client("bob")
-		ns := h.namespace("r")
 		h.join(ana, "r", proto.Since{})
 		expectKinds(t, ana, "joined")
 		b := h.join(bob, "r", proto.Since{})
@@ -46,11 +45,11 @@ func TestMembersLearnWhoComesAndGoes(t *testing.T) {
 		b2 := h.join(bob2, "r", proto.Since{}) // the same user: nothing new
 		expectKinds(t, bob2, "joined")
 		expectKinds(t, bob)
-		h.hub.Leave(b, ns, "")
+		h.hub.Leave(b, "")
 		expectKinds(t, bob, "left")
 		expectKinds(t, ana)
 
-		h.hub.Drop(b2, ns) // the last one is cut off, and comes back in time
+		h.hub.Drop(b2) // the last one is cut off, and comes back in time
 		time.Sleep(grace - time.Second)
 		bob3 := h.client("bob")
 		b3 := h.join(bob3, "r", proto.Since{})
@@ -58,7 +57,7 @@ func TestMembersLearnWhoComesAndGoes(t *testing.T) {
 		expectKinds(t, bob3, "joined")
 		expectKinds(t, ana)
 
-		h.hub.Drop(b3, ns) // and now it does not
+		h.hub.Drop(b3) // and now it does not
 		time.Sleep(grace - time.Second)
 		expectKinds(t, ana)
 		time.Sleep(2 * time.Second)
@@ -66,7 +65,7 @@ func TestMembersLearnWhoComesAndGoes(t *testing.T) {
 
 		b = h.join(bob, "r", proto.Since{})
 		expectKinds(t, ana, "member_joined bob 2")
-		h.hub.Leave(b, ns, "") // by its own will: at once
+		h.hub.Leave(b, "") // by its own will: at once
 		expectKinds(t, ana, "member_left bob 1")
 	})
 }
@@ -142,7 +141,7 @@ func TestNoticesThatWereRefusedAreMadeUpFor(t *testing.T) {
 		for range 20 { // a member that never reads gets no ever longer list
 			ms := h.join(h.client("gil"), "r", proto.Since{})
 			synctest.Wait()
-			h.hub.Leave(ms, h.namespace("r"), "")
+			h.hub.Leave(ms, "")
 			synctest.Wait()
 		}
 		slow.mu.Lock()
@@ -161,8 +160,8 @@ func TestNoticesThatWereRefusedAreMadeUpFor(t *testing.T) {
 func TestMembersAreListedInPages(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
 		ana := h.client("u0000")
-		h.hub.Connect(ana)
-		h.hub.SetStatus("u0000", Away)
+		h.people.connect(ana)
+		h.people.setStatus("u0000", Away)
 		a := h.join(ana, "r", proto.Since{})
 		ana.readAll(t)
 		h.join(h.client("u0000"), "r", proto.Since{})
@@ -171,13 +170,12 @@ func TestMembersAreListedInPages(t *testing.T) {
 			h.join(h.client(fmt.Sprintf("u%04d", i)), "r", proto.Since{})
 		}
 		synctest.Wait()
-		ns := h.namespace("r")
 		time.Sleep(2 * time.Second)
 		ana.readAll(t)
 		var names []string
 		cursor, pages := "", 0
 		for range 3 {
-			h.hub.Members(a, ns, "m", cursor, func() { pages++ })
+			h.hub.Members(a, "m", cursor, func() { pages++ })
 			page := first(t, ana.readAll(t), "members")
 			for _, m := range page.Members.list {
 				names = append(names, m.UserID)
@@ -191,21 +189,17 @@ func TestMembersAreListedInPages(t *testing.T) {
 			t.Errorf("%d names, cursor %q", len(names), cursor)
 		}
 		for _, bad := range []string{"x", "***", membersCursor("other", "u0001")} {
-			h.hub.Members(a, ns, "m", bad, func() { pages++ })
+			h.hub.Members(a, "m", bad, func() { pages++ })
 			if e := first(t, ana.readAll(t), "error"); e.Code != "invalid_cursor" {
 				t.Errorf("%q: %+v", bad, e)
 			}
 		}
-		h.hub.Members(NewMembership(ana, "r"), ns, "m", "", func() { pages++ })
+		h.hub.Members(h.hub.NewMembership(ana, "r", h.namespace("r")), "m", "", func() { pages++ })
 		if e := first(t, ana.readAll(t), "error"); e.Code != "not_joined" {
 			t.Errorf("%+v", e)
 		}
 		if pages != 7 {
 			t.Errorf("%d pages ended, want all 7", pages)
-		}
-		h.hub.Disconnect(ana)
-		if s := h.hub.people.status("u0000"); s != Online {
-			t.Errorf("a status without a connection: %v", s)
 		}
 	})
 }
@@ -215,14 +209,13 @@ func TestTheOldestMemberInheritsTheRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, log)
 		const room = "heir:r"
-		ns := h.namespace(room)
 		ana, bob, eve := h.client("ana"), h.client("bob"), h.client("eve")
 		a := h.join(ana, room, proto.Since{})
 		b := h.join(bob, room, proto.Since{})
 		h.join(eve, room, proto.Since{})
 		synctest.Wait()
 		eve.read(t)
-		h.hub.Leave(a, ns, "")
+		h.hub.Leave(a, "")
 		events := eve.readAll(t)
 		if e := first(t, events, "room_updated"); e.Host != "bob" {
 			t.Errorf("%+v", e)

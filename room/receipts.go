@@ -81,7 +81,7 @@ func (h *Hub) Ack(m Member, ms *Membership, name string, ns *proto.Namespace, re
 		inbox = inbox && owner == m.UserID()
 		switch {
 		case err != nil:
-		case !inbox && (ms == nil || ms.room != r):
+		case !inbox && (ms == nil || !ms.in(r)):
 			err = proto.ErrNotJoined.New()
 		default:
 			err = r.checkPosition(req)

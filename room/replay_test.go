@@ -205,7 +205,7 @@ func TestASlowAuthorThatLeavesGetsItsAcks(t *testing.T) {
 		if a.cursor.Load() == nil {
 			t.Fatal("the author is not behind")
 		}
-		h.hub.Leave(a, h.namespace("r"), "")
+		h.hub.Leave(a, "")
 		synctest.Wait()
 		var acks []uint64
 		for _, e := range ana.readAll(t) {
@@ -373,13 +373,13 @@ func BenchmarkReplay(b *testing.B) {
 			}
 			r.stream = stream
 			r.head.Store(total)
-			bob := &counter{codec: testCodec, name: "bob"}
+			ms := r.seat(&counter{codec: testCodec, name: "bob"})
 			b.ReportAllocs()
 			for b.Loop() {
 				if !shared {
 					h.replays.rewritten(r)
 				}
-				c := newCursor(r, NewMembership(bob, "r"), startAt{next: 1}, nil)
+				c := newCursor(r, ms, startAt{next: 1}, nil)
 				for c.next <= total {
 					c.step(total)
 				}

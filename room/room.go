@@ -1,6 +1,7 @@
 package room
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -34,10 +35,10 @@ type Room struct {
 	rewrites atomic.Uint64 // changes of what the log has; raised under Hub.replays.mu
 
 	mu        sync.Mutex
-	queue     []op
-	scheduled bool // with the pool, with a worker, or asleep
-	dead      bool // out of memory: nothing may be queued
-	appending int  // publishes on their way through the log
+	queue     *opQueue // nil while nothing is queued
+	scheduled bool     // with the pool, with a worker, or asleep
+	dead      bool     // out of memory: nothing may be queued
+	appending int      // publishes on their way through the log
 
 	// Owned by the worker that has the room.
 	members   []*Membership
@@ -46,9 +47,7 @@ type Room struct {
 	directs   []*outgoing          // of an inbox, on their way to others'
 	ended     bool                 // deleted: it leaves memory as soon as it can
 	farewells []func(*proto.Error) // called when it has
-	batch     batch
-	spare     []op
-	undone    int // operations of the run at hand that come after this one
+	undone    int                  // operations of the run at hand that come after this one
 }
 
 // op is one thing that happens to a room: a publish that the log has
@@ -56,6 +55,51 @@ type Room struct {
 type op struct {
 	pub *proto.Publish
 	do  func(r *Room, err *proto.Error)
+}
+
+// opQueue is what is queued for a room.
+type opQueue struct{ ops []op }
+
+// opQueues lends them: an idle room has none.
+var opQueues = sync.Pool{New: func() any { return new(opQueue) }}
+
+// enqueueLocked queues one operation.
+func (r *Room) enqueueLocked(o op) {
+	if r.queue == nil {
+		r.queue = opQueues.Get().(*opQueue)
+	}
+	r.queue.ops = append(r.queue.ops, o)
+}
+
+// dequeueLocked takes all that is queued. It is for release.
+func (r *Room) dequeueLocked() *opQueue {
+	q := r.queue
+	if r.queue = nil; q == nil {
+		q = new(opQueue)
+	}
+	return q
+}
+
+// turnLocked takes what is queued, or as much of it as a room's turn allows. It is
+// for release.
+func (r *Room) turnLocked() *opQueue {
+	q := r.dequeueLocked()
+	if len(q.ops) > roomTurn {
+		r.queue = &opQueue{ops: slices.Clone(q.ops[roomTurn:])}
+		q.ops = q.ops[:roomTurn]
+	}
+	return q
+}
+
+// release gives a queue back whose operations are done.
+func (q *opQueue) release() {
+	const kept = 64 // operations; a burst's larger queue is not kept
+	if cap(q.ops) > kept {
+		return
+	}
+	clear(q.ops)
+	q.ops = q.ops[:0]
+	opQueues.Put(q)
 }
 
 // formCount counts the members whose frames look alike.
@@ -95,12 +139,12 @@ func (r *Room) awaken(stream Stream) error {
 func (r *Room) fail(err *proto.Error) {
 	for {
 		r.mu.Lock()
-		ops := r.queue
-		r.queue = nil
+		q := r.dequeueLocked()
 		r.mu.Unlock()
-		for _, o := range ops {
+		for _, o := range q.ops {
 			o.do(r, err)
 		}
+		q.release()
 		if r.hub.forget(r) {
 			return
 		}
@@ -116,7 +160,7 @@ func (r *Room) post(o op) bool {
 		r.mu.Unlock()
 		return false
 	}
-	r.queue = append(r.queue, o)
+	r.enqueueLocked(o)
 	r.scheduleLocked()
 	return true
 }
@@ -136,9 +180,9 @@ func (r *Room) committed(pubs []*proto.Publish) {
 	r.mu.Lock()
 	for _, p := range pubs {
 		if e, ok := p.Origin.(*edit); ok {
-			r.queue = append(r.queue, op{do: e.landed})
+			r.enqueueLocked(op{do: e.landed})
 		} else {
-			r.queue = append(r.queue, op{pub: p})
+			r.enqueueLocked(op{pub: p})
 		}
 	}
 	r.appending -= len(pubs)
@@ -158,15 +202,10 @@ func (r *Room) run() {
 // has more to do.
 func (r *Room) turn() bool {
 	r.mu.Lock()
-	ops := r.queue
-	if len(ops) > roomTurn {
-		ops, r.queue = ops[:roomTurn:roomTurn], ops[roomTurn:]
-	} else {
-		r.queue = r.spare[:0]
-	}
+	q := r.turnLocked()
 	r.mu.Unlock()
 
-	for rest := ops; len(rest) > 0; {
+	for rest := q.ops; len(rest) > 0; {
 		if do := rest[0].do; do != nil {
 			rest = rest[1:]
 			r.undone = len(rest)
@@ -179,21 +218,14 @@ func (r *Room) turn() bool {
 	}
 	r.undone = 0
 
-	const kept = 64 // operations; a burst's larger queue is not kept
-	clear(ops)
-	if r.spare = ops[:0]; cap(ops) > kept {
-		r.spare = nil
-	}
+	q.release()
 	if r.ended && r.leave() {
 		return false
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.queue) > 0 {
+	if r.queue != nil {
 		return true
-	}
-	if cap(r.queue) > kept {
-		r.queue = nil
 	}
 	r.scheduled = false
 	return false

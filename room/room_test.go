@@ -63,8 +63,8 @@ func TestEveryMemberGetsTheOthersMessagesInOrder(t *testing.T) {
 func TestEchoBringsTheAuthorsOwnMessage(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
 		ana := h.client("ana")
-		ms := NewMembership(ana, "r")
-		h.hub.Join(ms, h.namespace("r"), JoinRequest{Echo: true, MayCreate: true})
+		ms := h.hub.NewMembership(ana, "r", h.namespace("r"))
+		h.hub.Join(ms, JoinRequest{Echo: true, MayCreate: true})
 		h.publishKeyed(ana, ms, "r", "1", "k", `"x"`)
 		events := ana.readAll(t)
 		if got := first(t, events, "message"); got.Key != "k" || got.Offset != first(t, events, "ack").Offset {
@@ -113,7 +113,7 @@ func TestJoinReplaysWhatWasMissed(t *testing.T) {
 			if got := offsets(events, "message"); !slices.Equal(got, c.want) {
 				t.Errorf("%s: replayed %d messages, want %d: %v", c.name, len(got), len(c.want), got)
 			}
-			h.hub.Leave(ms, h.namespace(room), "")
+			h.hub.Leave(ms, "")
 			if left := first(t, bob.readAll(t), "left"); left.Room != room {
 				t.Errorf("%s: left: %+v", c.name, left)
 			}
@@ -268,9 +268,9 @@ func TestASlowAuthorsAcksStandBetweenTheGaps(t *testing.T) {
 		inHouse(t, func(t *testing.T, h *house) {
 			ana, bob := h.client("ana"), h.client("bob")
 			ana.bound, bob.bound = 1, 1<<30
-			a := NewMembership(ana, "r")
+			a := h.hub.NewMembership(ana, "r", h.namespace("r"))
 			ana.places = []*Membership{a}
-			h.hub.Join(a, h.namespace("r"), JoinRequest{ID: "j", Echo: echo, MayCreate: true})
+			h.hub.Join(a, JoinRequest{ID: "j", Echo: echo, MayCreate: true})
 			b := h.join(bob, "r", proto.Since{})
 			for range ringMessages { // lost with the ring, below
 				h.publish(bob, b, "r", "", "1")
@@ -585,7 +585,7 @@ func TestIdleRoomsLeaveMemory(t *testing.T) {
 				if h.hub.Rooms() == 0 {
 					t.Fatal("a room with a member has left memory")
 				}
-				h.hub.Drop(ms, h.namespace(room))
+				h.hub.Drop(ms)
 				time.Sleep(time.Minute)
 				if n := h.hub.Rooms(); n != 0 {
 					t.Fatalf("%d rooms in memory", n)
@@ -612,7 +612,7 @@ func TestASecondJoinBeginsTheStreamAnew(t *testing.T) {
 		}
 		synctest.Wait() // bob is behind now
 		bob.read(t)
-		h.hub.Join(b, h.namespace("r"), JoinRequest{ID: "again", Since: position(290, "e1")})
+		h.hub.Join(b, JoinRequest{ID: "again", Since: position(290, "e1")})
 		events := bob.readAll(t)
 		at := slices.IndexFunc(events, func(e event) bool { return e.ID == "again" })
 		if at < 0 || events[at].Members.count != 2 {
@@ -647,7 +647,7 @@ func TestASecondJoinMayChangeItsMindWhileACursorReads(t *testing.T) {
 			ana.bound = 1 << 30
 			ana.read(t)
 			synctest.Wait() // the cursor stands at the gate
-			h.hub.Join(a, h.namespace("r"), JoinRequest{ID: "2", Since: position(1, "e1"), Echo: true})
+			h.hub.Join(a, JoinRequest{ID: "2", Since: position(1, "e1"), Echo: true})
 			close(gate)
 			events := ana.readAll(t)
 			at := slices.IndexFunc(events, func(e event) bool { return e.ID == "2" })
@@ -699,7 +699,7 @@ func (g *gate) Deliver(b []byte) bool {
 func TestARoomsBacklogIsBounded(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
 		g := &gate{counter: counter{codec: testCodec, name: "slow"}, open: make(chan struct{})}
-		h.hub.Join(NewMembership(g, "r"), h.namespace("r"), JoinRequest{MayCreate: true})
+		h.hub.Join(h.hub.NewMembership(g, "r", h.namespace("r")), JoinRequest{MayCreate: true})
 		ana := h.client("ana")
 		ana.bound = 1 << 30
 		content := `"` + strings.Repeat("x", 60<<10) + `"`

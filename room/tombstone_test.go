@@ -148,8 +148,8 @@ func TestADeletedMessagesKeyIsRemembered(t *testing.T) {
 func TestADirectMessageIsDeletedInBothInboxes(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
 		anns, bobs := h.client("ann"), h.client("bob")
-		h.hub.Connect(anns)
-		h.hub.Connect(bobs)
+		h.people.connect(anns)
+		h.people.connect(bobs)
 		h.publish(bobs, nil, "user:bob", "p", `"a note to itself"`)
 		synctest.Wait()
 		for i := range 3 {
@@ -342,7 +342,7 @@ func TestARejoinLosesNoDeletion(t *testing.T) {
 		slow.bound = len(slow.out)
 		slow.mu.Unlock()
 		wantCode(t, "deleting", h.deleteMessage(ann, "r", 2), "")
-		h.hub.Join(ms, h.namespace("r"), JoinRequest{ID: "again", Since: position(3, "e1")})
+		h.hub.Join(ms, JoinRequest{ID: "again", Since: position(3, "e1")})
 		if e := first(t, slow.readAll(t), "deleted"); e.Offset != 2 {
 			t.Fatalf("%+v", e)
 		}

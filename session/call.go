@@ -56,10 +56,11 @@ func (m *Manager) Do(ctx context.Context, c Caller, cmd *proto.Command) (*proto.
 // The command is borrowed until Start returns. Commands that one goroutine
 // starts reach a room in that order; with a gate, those of one InOrder caller.
 func (m *Manager) Start(c Caller, cmd *proto.Command, done func(*proto.Event, *proto.Error)) {
-	k := &call{done: done}
+	k := &call{done: done, address: c.Address}
 	k.session.manager, k.session.conn = m, k
-	k.session.turns = c.turns
-	k.session.setAddress(c.Address)
+	if c.turns != nil {
+		k.session.own().turns = c.turns
+	}
 	k.session.identity.Store(c.Identity)
 	err := m.checkCall(c, cmd)
 	if err == nil {
@@ -98,6 +99,7 @@ func (m *Manager) checkCall(c Caller, cmd *proto.Command) *proto.Error {
 type call struct {
 	session  Session
 	done     func(*proto.Event, *proto.Error)
+	address  netip.Addr
 	answered atomic.Bool
 }
 
@@ -123,6 +125,9 @@ func (k *call) Deliver([]byte) bool { return false }
 
 // Close implements Conn: the error before it is the answer.
 func (k *call) Close(proto.CloseCode, string) {}
+
+// Address implements Conn.
+func (k *call) Address() netip.Addr { return k.address }
 
 // SetDeadline implements Conn: a call ends by itself.
 func (k *call) SetDeadline(time.Time) {}

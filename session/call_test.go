@@ -16,7 +16,7 @@ import (
 func TestCommandsWithoutAConnection(t *testing.T) {
 	inFixture(t, nil, func(t *testing.T, f *fixture) {
 		ana, bob := f.caller("ana"), f.caller("bob")
-		manager := Caller{Identity: &auth.Identity{UserID: "root", Admin: true}}
+		manager := Caller{Identity: &auth.Identity{UserID: "root", Grant: &auth.Grant{Admin: true}}}
 		message := func(room, content, key string, transient bool) *proto.Command {
 			return &proto.Command{Type: proto.CmdMessage, ID: []byte("x"), Room: []byte(room), Content: []byte(content), Key: []byte(key), Transient: transient}
 		}
@@ -81,7 +81,7 @@ func TestCommandsWithoutAConnection(t *testing.T) {
 		if err != nil || taken.Type != proto.EvAck {
 			t.Errorf("an ack: %v, %v", taken, err)
 		}
-		if n := f.manager.index.count(); n != 0 {
+		if n := f.manager.Directory.count(); n != 0 {
 			t.Errorf("%d calls are listed as sessions", n)
 		}
 	})
@@ -187,7 +187,7 @@ func TestEventStreams(t *testing.T) {
 		}
 		c.refused(t, "", "revoked")
 		s.Closed("")
-		if n := f.manager.index.count(); n != 0 {
+		if n := f.manager.Directory.count(); n != 0 {
 			t.Errorf("%d streams are left", n)
 		}
 	})

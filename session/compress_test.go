@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -30,6 +31,7 @@ func (c *frameConn) Reply(frame []byte) {
 
 func (c *frameConn) Deliver(frames []byte) bool    { c.Reply(frames); return true }
 func (c *frameConn) Close(proto.CloseCode, string) {}
+func (c *frameConn) Address() netip.Addr           { return netip.Addr{} }
 func (c *frameConn) SetDeadline(time.Time)         {}
 
 // next returns the first event of a type among the frames, and whether its frame
@@ -171,4 +173,5 @@ type discard struct{}
 func (discard) Reply([]byte)                  {}
 func (discard) Deliver([]byte) bool           { return true }
 func (discard) Close(proto.CloseCode, string) {}
+func (discard) Address() netip.Addr           { return netip.Addr{} }
 func (discard) SetDeadline(time.Time)         {}

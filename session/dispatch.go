@@ -68,7 +68,7 @@ func (s *Session) check(cmd *proto.Command) *proto.Error {
 		_, err := s.mayWrite(user)
 		return err
 	}
-	_, _, err := s.room("to", cmd.Room, auth.RightPublish)
+	_, err := s.room("to", cmd.Room, auth.RightPublish)
 	return err
 }
 
@@ -144,7 +144,7 @@ func (s *Session) auth(cmd *proto.Command) *proto.Error {
 		return proto.ErrWrongUser.With("the token names user %q; the connection is user %q's", id.UserID, now.UserID)
 	}
 	if len(cmd.DeviceType) > 0 || len(cmd.DeviceOS) > 0 {
-		s.device.Store(&device{kind: string(cmd.DeviceType), os: string(cmd.DeviceOS)})
+		s.own().device.Store(&device{kind: string(cmd.DeviceType), os: string(cmd.DeviceOS)})
 	}
 	if now == nil {
 		if err := s.manager.Limit(Caller{Identity: id}, Handshakes, 1); err != nil {
@@ -167,23 +167,20 @@ func (s *Session) auth(cmd *proto.Command) *proto.Error {
 // leaveForbidden leaves the rooms that a fresh token does not allow any more.
 func (s *Session) leaveForbidden() {
 	s.mu.Lock()
-	places := slices.Clone(s.places)
+	places := s.placesLocked()
 	s.mu.Unlock()
-	for _, p := range places {
-		if s.allow(auth.RightJoin, p.ms.Room()) != nil {
-			s.manager.Hub.Expel(p.ms, p.ns, proto.ErrForbidden)
+	for _, ms := range places {
+		if s.allow(auth.RightJoin, ms.Room()) != nil {
+			s.manager.Hub.Expel(ms, proto.ErrForbidden)
 		}
 	}
 }
 
-// place finds a room that the connection has joined or is joining.
-func (s *Session) place(name []byte) (place, bool) {
+// membership finds a room that the connection has joined or is joining, nil for none.
+func (s *Session) membership(name []byte) *room.Membership {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if i, found := s.findLocked(string(name)); found {
-		return s.places[i], true
-	}
-	return place{}, false
+	return s.findPlaceLocked(string(name))
 }
 
 // allow reports an error where the user lacks the right.
@@ -227,41 +224,45 @@ func (s *Session) join(cmd *proto.Command) *proto.Error {
 	if s.gone {
 		return nil
 	}
-	i, found := s.findLocked(name)
-	if !found {
-		if len(s.places) >= s.manager.Limits.RoomsPerConn {
-			return proto.ErrTooManyRooms.With("the connection has joined %d rooms, as many as limits.rooms allows", len(s.places))
+	ms := s.findPlaceLocked(name)
+	if ms == nil {
+		if n := s.countPlacesLocked(); n >= s.manager.Limits.RoomsPerConn {
+			return proto.ErrTooManyRooms.With("the connection has joined %d rooms, as many as limits.rooms allows", n)
 		}
-		s.places = slices.Insert(s.places, i, place{room.NewMembership(s, name), ns})
+		ms = s.manager.Hub.NewMembership(s, name, ns)
+		s.addPlaceLocked(ms)
 	}
-	s.manager.Hub.Join(s.places[i].ms, ns, req)
+	s.manager.Hub.Join(ms, req)
 	return nil
 }
 
 func (s *Session) leave(cmd *proto.Command) *proto.Error {
-	p, found := s.place(cmd.Room)
-	if !found {
+	ms := s.membership(cmd.Room)
+	if ms == nil {
 		return proto.ErrNotJoined.With("the connection has not joined room %q", cmd.Room)
 	}
-	s.manager.Hub.Leave(p.ms, p.ns, string(cmd.ID))
+	s.manager.Hub.Leave(ms, string(cmd.ID))
 	return nil
 }
 
+// place is a room that a command names.
+type place struct {
+	ms   *room.Membership // nil where the connection has not joined it
+	name string
+	ns   *proto.Namespace
+}
+
 // room resolves a room that the connection need not have joined.
-func (s *Session) room(field string, name []byte, right auth.Right) (place, string, *proto.Error) {
-	p, found := s.place(name)
-	var full string
-	if found {
-		full = p.ms.Room()
+func (s *Session) room(field string, name []byte, right auth.Right) (p place, err *proto.Error) {
+	if p.ms = s.membership(name); p.ms != nil {
+		p.name, p.ns = p.ms.Room(), p.ms.Namespace()
 	} else {
-		full = string(name)
-		ns, err := s.manager.Hub.Namespace(field, full)
-		if err != nil {
-			return place{}, "", err
+		p.name = string(name)
+		if p.ns, err = s.manager.Hub.Namespace(field, p.name); err != nil {
+			return place{}, err
 		}
-		p.ns = ns
 	}
-	return p, full, s.allow(right, full)
+	return p, s.allow(right, p.name)
 }
 
 // addressee returns the other user whose inbox a message is for.
@@ -277,11 +278,11 @@ func (s *Session) publish(cmd *proto.Command) *proto.Error {
 	if user, direct := s.addressee(cmd); direct {
 		return s.publishDirect(cmd, user)
 	}
-	p, name, err := s.room("to", cmd.Room, auth.RightPublish)
+	p, err := s.room("to", cmd.Room, auth.RightPublish)
 	if err != nil {
 		return err
 	}
-	s.manager.Hub.Publish(s, p.ms, name, p.ns, s.publication(cmd, name))
+	s.manager.Hub.Publish(s, p.ms, p.name, p.ns, s.publication(cmd, p.name))
 	return nil
 }
 
@@ -314,20 +315,20 @@ func (s *Session) publishDirect(cmd *proto.Command, user string) *proto.Error {
 		return err
 	}
 	name := room.Inbox(user)
-	own, _ := s.place([]byte(room.Inbox(s.UserID())))
-	s.manager.Hub.PublishDirect(s, own.ms, name, ns, s.publication(cmd, name))
+	own := s.membership([]byte(room.Inbox(s.UserID())))
+	s.manager.Hub.PublishDirect(s, own, name, ns, s.publication(cmd, name))
 	return nil
 }
 
 func (s *Session) history(cmd *proto.Command) *proto.Error {
-	p, name, err := s.room("room", cmd.Room, auth.RightRead)
+	p, err := s.room("room", cmd.Room, auth.RightRead)
 	if err != nil {
 		return err
 	}
 	if err := s.beginPage(); err != nil {
 		return err
 	}
-	s.manager.Hub.History(s, name, p.ns, room.HistoryRequest{
+	s.manager.Hub.History(s, p.name, p.ns, room.HistoryRequest{
 		ID: string(cmd.ID), Query: cmd.History, Cursor: string(cmd.Cursor),
 	}, s.endPage)
 	return nil
@@ -336,40 +337,44 @@ func (s *Session) history(cmd *proto.Command) *proto.Error {
 // beginPage counts one more page that is being read, or says that there are
 // enough.
 func (s *Session) beginPage() *proto.Error {
-	if s.pages.Add(1) > pagesPerConn {
-		s.endPage()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pages >= pagesPerConn {
 		return proto.ErrOverloaded.With("%d pages of history or members are being read for this connection, as many as may be at once", pagesPerConn)
 	}
+	s.pages++
 	return nil
 }
 
-func (s *Session) endPage() { s.pages.Add(-1) }
+func (s *Session) endPage() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pages--
+}
 
 func (s *Session) ack(cmd *proto.Command) *proto.Error {
-	p, found := s.place(cmd.Room)
 	name := string(cmd.Room)
-	if !found {
-		if name != room.Inbox(s.UserID()) {
-			return proto.ErrNotJoined.With("the connection has not joined room %q", name)
-		}
-		var err *proto.Error
-		if p.ns, err = s.manager.Hub.Namespace("room", name); err != nil {
-			return err
-		}
+	ms := s.membership(cmd.Room)
+	if ms == nil && name != room.Inbox(s.UserID()) {
+		return proto.ErrNotJoined.With("the connection has not joined room %q", name)
+	}
+	ns, err := s.manager.Hub.Namespace("room", name)
+	if err != nil {
+		return err
 	}
 	req := room.AckRequest{ID: string(cmd.ID), Epoch: string(cmd.Epoch), Offset: cmd.Offset}
 	if s.isCall() { // which waits for an answer; a connection gets none
 		req.Done = func() { s.Send(&proto.Event{Type: proto.EvAck, Room: name}) }
 	}
-	s.manager.Hub.Ack(s, p.ms, name, p.ns, req)
+	s.manager.Hub.Ack(s, ms, name, ns, req)
 	return nil
 }
 
 func (s *Session) members(cmd *proto.Command) *proto.Error {
-	if _, joined := s.place(cmd.Room); !joined && !s.isCall() {
+	if s.membership(cmd.Room) == nil && !s.isCall() {
 		return proto.ErrNotJoined.With("the connection has not joined room %q", cmd.Room)
 	}
-	p, name, err := s.room("room", cmd.Room, auth.RightMembers)
+	p, err := s.room("room", cmd.Room, auth.RightMembers)
 	if err != nil {
 		return err
 	}
@@ -377,14 +382,14 @@ func (s *Session) members(cmd *proto.Command) *proto.Error {
 		return err
 	}
 	if p.ms != nil {
-		s.manager.Hub.Members(p.ms, p.ns, string(cmd.ID), string(cmd.Cursor), s.endPage)
+		s.manager.Hub.Members(p.ms, string(cmd.ID), string(cmd.Cursor), s.endPage)
 		return nil
 	}
-	s.manager.Hub.ListMembers(name, p.ns, string(cmd.Cursor), 0, func(list []proto.MemberInfo, next string, _ int, err *proto.Error) {
+	s.manager.Hub.ListMembers(p.name, p.ns, string(cmd.Cursor), 0, func(list []proto.MemberInfo, next string, _ int, err *proto.Error) {
 		if err != nil {
-			s.Send(&proto.Event{Type: proto.EvError, Room: name, Err: err})
+			s.Send(&proto.Event{Type: proto.EvError, Room: p.name, Err: err})
 		} else {
-			s.Send(&proto.Event{Type: proto.EvMembers, Room: name, List: list, Next: next})
+			s.Send(&proto.Event{Type: proto.EvMembers, Room: p.name, List: list, Next: next})
 		}
 	})
 	return nil
@@ -395,7 +400,7 @@ func (s *Session) setStatus(cmd *proto.Command) *proto.Error {
 	if !ok {
 		return proto.ErrInvalidField.With("field \"status\" is %.40q; it must be online, away or busy", cmd.Status)
 	}
-	s.manager.Hub.SetStatus(s.UserID(), status)
+	s.manager.Directory.setStatus(s.UserID(), status)
 	return nil
 }
 

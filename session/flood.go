@@ -46,14 +46,7 @@ func (s *Session) buckets() *buckets {
 	if !s.manager.limiter.alone || s.isCall() {
 		return nil
 	}
-	return &s.ownTolls().buckets
-}
-
-func (s *Session) ownTolls() *tolls {
-	if s.tolls == nil {
-		s.tolls = new(tolls)
-	}
-	return s.tolls
+	return &s.own().tolls.buckets
 }
 
 // Frames takes what frames that brought no command cost: pings, pongs, and
@@ -73,7 +66,7 @@ func (s *Session) Frames(n int) {
 // refuse counts what was refused for its rate, and returns how much it is in this
 // window, with what has just come. Where it is too much it ends the connection.
 func (s *Session) refuse(n int) int {
-	t := s.ownTolls()
+	t := &s.own().tolls
 	if now := s.manager.Now(); !now.Before(t.until) {
 		t.until, t.refused = now.Add(refusalWindow), 0
 	}

@@ -108,9 +108,7 @@ func (n turn) ask(answer func(Verdict)) {
 	switch {
 	case n.cmd == nil:
 		r := ConnectRequest{Asker: s.asker(), Via: s.via, Codec: s.Codec().Subprotocol()}
-		if d := s.device.Load(); d != nil {
-			r.DeviceType, r.DeviceOS = d.kind, d.os
-		}
+		r.DeviceType, r.DeviceOS = s.device()
 		gate.Connect(r, answer)
 	case n.cmd.Type == proto.CmdJoin:
 		gate.Join(JoinRequest{Asker: s.asker(), Room: string(n.cmd.Room)}, answer)

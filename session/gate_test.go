@@ -238,7 +238,7 @@ func TestTheGateDecidesWhoConnects(t *testing.T) {
 		s.Closed("cut")
 		late.answer(Verdict{})
 		c.nothing(t)
-		if n := f.manager.index.count(); n != 2 {
+		if n := f.manager.Directory.count(); n != 2 {
 			t.Errorf("%d sessions are found", n)
 		}
 		if told := observed.all(); len(told) != 2 {
@@ -292,7 +292,7 @@ func TestWhatCameBeforeTheEndIsCarriedOut(t *testing.T) {
 		if err != nil || len(ev.Messages) != 2 {
 			t.Errorf("the room has %v, %v", ev, err)
 		}
-		if len(s.places) > 0 {
+		if s.place != nil {
 			t.Error("a connection that has gone joined")
 		}
 	})

@@ -6,9 +6,12 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"hash/maphash"
+	"iter"
 	"math/bits"
 	"slices"
 	"sync"
+
+	"github.com/thronghq/throng/room"
 )
 
 const (
@@ -21,15 +24,16 @@ const (
 	sparseChains = 8 // chains for each session that are too many
 )
 
-// index finds the sessions whose users are known, by user and by id, and walks
-// all of them in the order of their ids. It is safe for concurrent use.
+// Directory finds the sessions whose users are known, by user and by id, and
+// walks all of them in the order of their ids. To a hub it is the people who are
+// connected. It is safe for concurrent use.
 //
 // A session's id begins with 32 bits of its user's hash, which say where the
 // session is: the high ones its shard, the next ones its chain there. So the
 // chains stand in the order of the ids, a table grows without looking at any
 // user's name, and an id finds its session. The chains are the sessions' own
 // links: a session costs two pointers and its share of a table.
-type index struct {
+type Directory struct {
 	seed   maphash.Seed
 	shards [indexShards]indexShard
 }
@@ -40,15 +44,16 @@ type indexShard struct {
 	count  int
 }
 
-func newIndex() *index { return &index{seed: maphash.MakeSeed()} }
+// NewDirectory returns a directory without sessions.
+func NewDirectory() *Directory { return &Directory{seed: maphash.MakeSeed()} }
 
 // hash is the place of a user's sessions.
-func (x *index) hash(user string) uint32 { return uint32(maphash.String(x.seed, user) >> 32) }
+func (x *Directory) hash(user string) uint32 { return uint32(maphash.String(x.seed, user) >> 32) }
 
 // hash is the place of the session.
 func (s *Session) hash() uint32 { return binary.BigEndian.Uint32(s.id[:]) }
 
-func (x *index) shard(hash uint32) *indexShard { return &x.shards[hash>>(32-shardBits)] }
+func (x *Directory) shard(hash uint32) *indexShard { return &x.shards[hash>>(32-shardBits)] }
 
 // chain returns the number of the chain in which sessions of that hash are.
 func (t *indexShard) chain(hash uint32) int {
@@ -56,14 +61,14 @@ func (t *indexShard) chain(hash uint32) int {
 }
 
 // newID returns an id for a session of the user.
-func (x *index) newID(user string) (id [16]byte) {
+func (x *Directory) newID(user string) (id [16]byte) {
 	_, _ = rand.Read(id[:]) // never fails: crypto/rand ends the process instead
 	binary.BigEndian.PutUint32(id[:], x.hash(user))
 	return id
 }
 
 // add puts the session, which has its id, where its user's sessions are.
-func (x *index) add(s *Session) {
+func (x *Directory) add(s *Session) {
 	t := x.shard(s.hash())
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -74,7 +79,7 @@ func (x *index) add(s *Session) {
 }
 
 // remove takes the session out.
-func (x *index) remove(s *Session) {
+func (x *Directory) remove(s *Session) {
 	t := x.shard(s.hash())
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -89,6 +94,70 @@ func (x *index) remove(s *Session) {
 	s.next, s.prev = nil, nil
 	if t.count--; sparseChains*t.count < len(t.chains) {
 		t.resize(len(t.chains) / 2)
+	}
+}
+
+// reach has the session sent what is for its user, wherever it is. Its status is
+// that of the user's other sessions.
+func (x *Directory) reach(s *Session) {
+	t := x.shard(s.hash())
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	user := s.UserID()
+	for other := range t.reached(s.hash(), user) {
+		s.status = other.status
+		break
+	}
+	s.reached = true
+}
+
+// setStatus takes the status that a user gives itself on any connection. With its
+// last one it is forgotten.
+func (x *Directory) setStatus(user string, status room.Status) {
+	hash := x.hash(user)
+	t := x.shard(hash)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for s := range t.reached(hash, user) {
+		s.status = status
+	}
+}
+
+// Members implements room.People.
+func (x *Directory) Members(dst []room.Member, user string) []room.Member {
+	hash := x.hash(user)
+	t := x.shard(hash)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for s := range t.reached(hash, user) {
+		dst = append(dst, s)
+	}
+	return dst
+}
+
+// Status implements room.People.
+func (x *Directory) Status(user string) room.Status {
+	hash := x.hash(user)
+	t := x.shard(hash)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for s := range t.reached(hash, user) {
+		return s.status
+	}
+	return room.Online
+}
+
+// reached visits the user's sessions that are sent what is for the user.
+func (t *indexShard) reached(hash uint32, user string) iter.Seq[*Session] {
+	return func(yield func(*Session) bool) {
+		if len(t.chains) == 0 {
+			return
+		}
+		for s := t.chains[t.chain(hash)]; s != nil; s = s.next {
+			if s.reached && s.UserID() == user && !yield(s) {
+				return
+			}
+		}
 	}
 }
 
@@ -116,7 +185,7 @@ func (t *indexShard) resize(chains int) {
 }
 
 // count is how many sessions there are.
-func (x *index) count() int {
+func (x *Directory) count() int {
 	n := 0
 	for i := range x.shards {
 		t := &x.shards[i]
@@ -128,7 +197,7 @@ func (x *index) count() int {
 }
 
 // walkUser is walk over one user's sessions.
-func (x *index) walkUser(user string, after [16]byte, visit func(*Session) bool) {
+func (x *Directory) walkUser(user string, after [16]byte, visit func(*Session) bool) {
 	sessions := x.at(x.hash(user), nil)
 	slices.SortFunc(sessions, byID)
 	for _, s := range sessions {
@@ -139,7 +208,7 @@ func (x *index) walkUser(user string, after [16]byte, visit func(*Session) bool)
 }
 
 // at appends the sessions of the chain that has the hash.
-func (x *index) at(hash uint32, dst []*Session) []*Session {
+func (x *Directory) at(hash uint32, dst []*Session) []*Session {
 	t := x.shard(hash)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -157,7 +226,7 @@ func (t *indexShard) append(dst []*Session, chain int) []*Session {
 }
 
 // find returns the session with that id, or nil.
-func (x *index) find(id [16]byte) *Session {
+func (x *Directory) find(id [16]byte) *Session {
 	for _, s := range x.at(binary.BigEndian.Uint32(id[:]), nil) {
 		if s.id == id {
 			return s
@@ -173,7 +242,7 @@ const walked = 256
 // walk visits the sessions after an id in the order of their ids, until visit
 // returns false. No lock is held during a visit, so that sessions may come and
 // go.
-func (x *index) walk(after [16]byte, visit func(*Session) bool) {
+func (x *Directory) walk(after [16]byte, visit func(*Session) bool) {
 	var batch []*Session
 	const all = 1 << 32
 	for from := uint64(binary.BigEndian.Uint32(after[:])); from < all; {
@@ -190,7 +259,7 @@ func (x *index) walk(after [16]byte, visit func(*Session) bool) {
 
 // collect appends the sessions from a hash on, of one shard at the most, and
 // tells where to go on.
-func (x *index) collect(from uint32, dst []*Session) (_ []*Session, next uint64) {
+func (x *Directory) collect(from uint32, dst []*Session) (_ []*Session, next uint64) {
 	t := x.shard(from)
 	const width = 1 << (32 - shardBits)
 	next = (uint64(from)/width + 1) * width

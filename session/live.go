@@ -2,6 +2,7 @@ package session
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/thronghq/throng/proto"
 )
@@ -34,31 +35,20 @@ func (s *Session) info() Info {
 	if !id.Expires.IsZero() {
 		i.TokenExpires = id.Expires.UnixMilli()
 	}
-	if d := s.device.Load(); d != nil {
-		i.DeviceType, i.DeviceOS = d.kind, d.os
-	}
+	i.DeviceType, i.DeviceOS = s.device()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i.Rooms = make([]string, len(s.places))
-	for n, p := range s.places {
-		i.Rooms[n] = p.ms.Room()
+	places := s.placesLocked()
+	i.Rooms = make([]string, len(places))
+	for n, ms := range places {
+		i.Rooms[n] = ms.Room()
 	}
+	slices.Sort(i.Rooms)
 	return i
 }
 
 // Address is the client's; not valid where it is not known.
-func (s *Session) Address() netip.Addr {
-	if s.address == [16]byte{} {
-		return netip.Addr{}
-	}
-	return netip.AddrFrom16(s.address).Unmap()
-}
-
-func (s *Session) setAddress(a netip.Addr) {
-	if a.IsValid() {
-		s.address = a.As16()
-	}
-}
+func (s *Session) Address() netip.Addr { return s.conn.Address().Unmap() }
 
 // Filter selects sessions. Fields that are "" select all.
 type Filter struct {
@@ -103,9 +93,9 @@ func (m *Manager) List(f Filter, cursor string, limit int) (list []Info, next st
 		return true
 	}
 	if f.UserID != "" {
-		m.index.walkUser(f.UserID, after, visit)
+		m.Directory.walkUser(f.UserID, after, visit)
 	} else {
-		m.index.walk(after, visit)
+		m.Directory.walk(after, visit)
 	}
 	return list, next, nil
 }
@@ -114,8 +104,7 @@ func (m *Manager) List(f Filter, cursor string, limit int) (list []Info, next st
 func (s *Session) in(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, found := s.findLocked(name)
-	return found
+	return s.findPlaceLocked(name) != nil
 }
 
 // Get returns one live session.
@@ -143,5 +132,5 @@ func (m *Manager) find(sessionID string) *Session {
 	if !ok {
 		return nil
 	}
-	return m.index.find(id)
+	return m.Directory.find(id)
 }

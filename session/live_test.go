@@ -116,10 +116,10 @@ func TestARevocationClosesWhatItCovers(t *testing.T) {
 	inFixture(t, nil, func(t *testing.T, f *fixture) {
 		conns := make(map[string]*conn)
 		for _, id := range []auth.Identity{
-			{UserID: "ana", Session: "s1", TokenID: "t1"},
-			{UserID: "ana", Session: "s2", TokenID: "t2"},
-			{UserID: "bob", Session: "s3", TokenID: "t3"},
-			{UserID: "bob", KeyID: "k1"},
+			{UserID: "ana", Grant: &auth.Grant{Session: "s1", TokenID: "t1"}},
+			{UserID: "ana", Grant: &auth.Grant{Session: "s2", TokenID: "t2"}},
+			{UserID: "bob", Grant: &auth.Grant{Session: "s3", TokenID: "t3"}},
+			{UserID: "bob", Grant: &auth.Grant{KeyID: "k1"}},
 		} {
 			conns[id.UserID+id.Session] = &conn{}
 			s := &Session{manager: f.manager}
@@ -226,7 +226,7 @@ func TestAllSessionsAreRevokedAtOnce(t *testing.T) {
 		var closed atomic.Int64
 		for i := range sessions {
 			s := &Session{manager: f.manager}
-			s.identify(&auth.Identity{UserID: fmt.Sprint(i), KeyID: "k"})
+			s.identify(&auth.Identity{UserID: fmt.Sprint(i), Grant: &auth.Grant{KeyID: "k"}})
 			s.Open(closeCounter{&closed})
 		}
 		if n := f.manager.Revoke(auth.Revocation{KeyID: "k"}); n != sessions || closed.Load() != sessions {
@@ -243,5 +243,33 @@ type closeCounter struct{ closed *atomic.Int64 }
 
 func (closeCounter) Reply([]byte)                    {}
 func (closeCounter) Deliver([]byte) bool             { return true }
+func (closeCounter) Address() netip.Addr             { return netip.Addr{} }
 func (closeCounter) SetDeadline(time.Time)           {}
 func (c closeCounter) Close(proto.CloseCode, string) { c.closed.Add(1) }
+
+// TestAStatusIsTheUsers: it holds for all of a user's connections, and lasts as
+// long as the user has one.
+func TestAStatusIsTheUsers(t *testing.T) {
+	inFixture(t, nil, func(t *testing.T, f *fixture) {
+		status := func() string { return f.manager.Directory.Status("ana").String() }
+		first, _ := f.user("ana")
+		f.user("bob")
+		say(first, `{"type":"status","status":"busy"}`)
+		if s := status(); s != "busy" {
+			t.Errorf("a user who is busy is %s", s)
+		}
+		second, _ := f.user("ana")
+		if first.Closed(""); status() != "busy" {
+			t.Errorf("with another connection, a user who is busy is %s", status())
+		}
+		if n := len(f.manager.Directory.Members(nil, "ana")); n != 1 {
+			t.Errorf("%d connections reach the user, want 1", n)
+		}
+		if second.Closed(""); status() != "online" {
+			t.Errorf("after the last connection a user is %s", status())
+		}
+		if f.user("ana"); status() != "online" {
+			t.Errorf("a user who comes anew is %s", status())
+		}
+	})
+}

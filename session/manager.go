@@ -22,6 +22,7 @@ const BearerProtocol = "bearer."
 // Options says how sessions behave. All fields above Dev must be set.
 type Options struct {
 	Hub        *room.Hub
+	Directory  *Directory // the hub's People
 	Verifier   *auth.Verifier
 	Authorizer *auth.Authorizer
 	Codecs     []proto.Codec // the first one serves clients that offer none
@@ -46,7 +47,6 @@ type Options struct {
 type Manager struct {
 	Options
 	meters   meters
-	index    *index
 	held     held
 	limiter  *limiter               // nil where nothing is bounded
 	ending   map[*proto.Code]uint32 // for each reason of an end, a number above 0
@@ -68,7 +68,7 @@ func NewManager(o Options) *Manager {
 	if o.Metrics == nil {
 		o.Metrics = metrics.NewSet()
 	}
-	m := &Manager{Options: o, index: newIndex(), ending: make(map[*proto.Code]uint32), jsonForm: plainForm(jsonCodec(o.Codecs))}
+	m := &Manager{Options: o, ending: make(map[*proto.Code]uint32), jsonForm: plainForm(jsonCodec(o.Codecs))}
 	for _, c := range o.Codecs {
 		for _, w := range windows {
 			m.forms = append(m.forms, proto.Form{Codec: c, Window: w})
@@ -110,7 +110,6 @@ type Handshake struct {
 // client without a token gets a session that waits for auth.
 func (m *Manager) Accept(h Handshake) (*Session, string, *proto.Error) {
 	s := &Session{manager: m}
-	s.setAddress(h.Address)
 	var paid receipt
 	if err := m.payHandshake(&paid, payer{address: h.Address}); err != nil {
 		return nil, "", err

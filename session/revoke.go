@@ -29,9 +29,9 @@ func (m *Manager) Revoke(r auth.Revocation) int {
 		return true
 	}
 	if r.UserID != "" {
-		m.index.walkUser(r.UserID, [16]byte{}, visit)
+		m.Directory.walkUser(r.UserID, [16]byte{}, visit)
 	} else {
-		m.index.walk([16]byte{}, visit)
+		m.Directory.walk([16]byte{}, visit)
 	}
 	return closed
 }

@@ -2,8 +2,8 @@ package session
 
 import (
 	mathrand "math/rand/v2"
+	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +27,9 @@ type Conn interface {
 	// Close sends what waits and a close frame.
 	Close(code proto.CloseCode, reason string)
 
+	// Address is the client's; not valid for unknown. It does not change.
+	Address() netip.Addr
+
 	// SetDeadline asks for Session.Expired at that time; zero asks for none.
 	SetDeadline(t time.Time)
 }
@@ -40,36 +43,54 @@ type Session struct {
 	manager     *Manager
 	conn        Conn
 	connectedAt int64    // Unix ms
-	address     [16]byte // the client's, as IPv6; zero for unknown
-	id          [16]byte // told to the client, authorises nothing; begins with the user's place in the index
-
-	// Owned by the poller.
-	tolls *tolls // nil until a rate of the connection is counted
-	turns *turns // nil until the gate decides on something
+	id          [16]byte // told to the client, authorises nothing; begins with the user's place in the directory
 
 	identity atomic.Pointer[auth.Identity] // nil until authenticated; always of one user
-	device   atomic.Pointer[device]        // nil until the client says
+	rare     atomic.Pointer[rare]          // nil until it is needed
 
-	pages atomic.Int32  // of history or members, being read
-	ended atomic.Uint32 // why this side closed, as Manager.ending has it; 0 while it has not
-
-	// Guarded by the index, which has the sessions whose users are known.
+	// Guarded by the directory, which has the sessions whose users are known.
 	next *Session
 	prev *Session
 
-	mu        sync.Mutex
-	places    []place // by the room's name
-	live      bool    // the index has it
-	reached   bool    // the hub sends it what is for its user
-	gone      bool    // the connection has ended
-	announced bool    // the observer has been told that it is there
-	warned    bool    // the client has been told that its token runs out
+	place *room.Membership // guarded by mu: a room that it has joined or is joining; further ones are in rare
+	ended atomic.Uint32    // why this side closed, as Manager.ending has it; 0 while it has not
 
-	// Small ones, here because there is place: static after Open …
+	mu        sync.Mutex
+	pages     uint8 // of history or members, being read
+	live      bool  // the directory has it
+	gone      bool  // the connection has ended
+	announced bool  // the observer has been told that it is there
+	warned    bool  // the client has been told that its token runs out
+
+	// Small ones, here where they fill a hole: guarded by the directory, …
+	reached bool // it is sent what is for its user
+	status  room.Status
+	// … static after Open …
 	form uint8 // index in Manager.forms
 	via  Via
 	// … and owned by the poller.
 	invalid uint8 // invalid frames in a row
+}
+
+// rare is what few sessions have.
+type rare struct {
+	device atomic.Pointer[device] // nil until the client says
+
+	// Owned by the poller.
+	tolls tolls
+	turns *turns // nil until the gate decides on something
+
+	// Guarded by the session's mu.
+	places []*room.Membership // the rooms beside Session.place, by name
+}
+
+// own returns the session's rare, which is made where it has none.
+func (s *Session) own() *rare {
+	if r := s.rare.Load(); r != nil {
+		return r
+	}
+	s.rare.CompareAndSwap(nil, new(rare))
+	return s.rare.Load()
 }
 
 // Via says how a session is connected.
@@ -87,10 +108,14 @@ func (v Via) String() string { return [...]string{WebSocket: "websocket", EventS
 // device is what the client says of itself.
 type device struct{ kind, os string }
 
-// place is a room that the connection has joined or is joining.
-type place struct {
-	ms *room.Membership
-	ns *proto.Namespace
+// device returns what the client says of itself, "" for nothing.
+func (s *Session) device() (kind, os string) {
+	if r := s.rare.Load(); r != nil {
+		if d := r.device.Load(); d != nil {
+			return d.kind, d.os
+		}
+	}
+	return "", ""
 }
 
 // Agreed tells the window of compressed frames that the handshake has agreed on,
@@ -114,7 +139,7 @@ func (s *Session) Open(c Conn) {
 
 // identify makes the session the user's, once.
 func (s *Session) identify(id *auth.Identity) {
-	s.id = s.manager.index.newID(id.UserID)
+	s.id = s.manager.Directory.newID(id.UserID)
 	s.identity.Store(id)
 }
 
@@ -149,7 +174,7 @@ func (s *Session) appear() bool {
 		return false
 	}
 	s.live = true
-	s.manager.index.add(s)
+	s.manager.Directory.add(s)
 	return true
 }
 
@@ -158,8 +183,7 @@ func (s *Session) reach() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.gone {
-		s.reached = true
-		s.manager.Hub.Connect(s)
+		s.manager.Directory.reach(s)
 	}
 }
 
@@ -183,18 +207,14 @@ func (s *Session) Closed(reason string) {
 	}
 	s.mu.Lock()
 	s.gone = true
-	places := s.places
-	s.places = nil
+	places := s.takePlacesLocked()
 	announced := s.announced
 	if s.live {
-		s.manager.index.remove(s)
-	}
-	if s.reached {
-		s.manager.Hub.Disconnect(s)
+		s.manager.Directory.remove(s)
 	}
 	s.mu.Unlock()
-	for _, p := range places {
-		s.manager.Hub.Drop(p.ms, p.ns)
+	for _, ms := range places {
+		s.manager.Hub.Drop(ms)
 	}
 	if announced {
 		s.manager.Observer.Disconnected(info, s.reason(reason))
@@ -205,13 +225,14 @@ func (s *Session) Closed(reason string) {
 func (s *Session) Drained() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// The first ones may fill the outbox again: each has its turn to be first.
-	first := 0
-	if n := len(s.places); n > 1 {
-		first = mathrand.IntN(n)
+	n := s.countPlacesLocked()
+	if n == 0 {
+		return
 	}
-	for i := range s.places {
-		s.places[(first+i)%len(s.places)].ms.Drained()
+	// The first ones may fill the outbox again: each has its turn to be first.
+	first := mathrand.IntN(n)
+	for i := range n {
+		s.placeLocked((first + i) % n).Drained()
 	}
 }
 
@@ -291,18 +312,9 @@ func (s *Session) Send(ev *proto.Event) {
 func (s *Session) Ended(ms *room.Membership) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if i, found := s.findLocked(ms.Room()); found && s.places[i].ms == ms && !ms.Joining() {
-		s.places = slices.Delete(s.places, i, i+1)
-		if len(s.places) == 0 {
-			s.places = nil
-		}
+	if !ms.Joining() {
+		s.forgetPlaceLocked(ms)
 	}
-}
-
-func (s *Session) findLocked(name string) (int, bool) {
-	return slices.BinarySearchFunc(s.places, name, func(p place, name string) int {
-		return strings.Compare(p.ms.Room(), name)
-	})
 }
 
 func (s *Session) sendSession(id *auth.Identity, reply []byte) {
@@ -310,8 +322,6 @@ func (s *Session) sendSession(id *auth.Identity, reply []byte) {
 		SessionID: s.ID(), UserID: id.UserID, ConnectedAt: s.connectedAt,
 		Status: "online", Heartbeat: s.manager.Heartbeat, Limits: &s.manager.Limits,
 	}
-	if d := s.device.Load(); d != nil {
-		info.DeviceType, info.DeviceOS = d.kind, d.os
-	}
+	info.DeviceType, info.DeviceOS = s.device()
 	s.Send(&proto.Event{Type: proto.EvSession, ID: reply, Session: info})
 }

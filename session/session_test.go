@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +22,7 @@ var secret = []byte("a secret of at least thirty-two bytes")
 
 // conn is a Conn that keeps what is sent.
 type conn struct {
+	address  netip.Addr
 	mu       sync.Mutex
 	frames   []map[string]any
 	closed   proto.CloseCode
@@ -29,6 +31,7 @@ type conn struct {
 
 func (c *conn) Reply(frame []byte)         { c.take(frame) }
 func (c *conn) Deliver(frames []byte) bool { c.take(frames); return true }
+func (c *conn) Address() netip.Addr        { return c.address }
 func (c *conn) SetDeadline(at time.Time)   { c.deadline = at }
 func (c *conn) Close(code proto.CloseCode, _ string) {
 	c.mu.Lock()
@@ -71,15 +74,16 @@ type fixture struct {
 func inFixture(t *testing.T, change func(*Options), run func(t *testing.T, f *fixture)) {
 	synctest.Test(t, func(t *testing.T) {
 		limits := proto.DefaultLimits()
+		people := NewDirectory()
 		packed := proto.NewNamespace("packed")
 		packed.Compress = true
 		hub := room.NewHub(room.Options{
 			Namespaces: []proto.Namespace{proto.NewNamespace("default"), proto.NewNamespace("chat"), packed, proto.InboxNamespace()},
-			Limits:     limits, Log: room.MemoryLog{}, Logger: slog.New(slog.DiscardHandler), Compression: proto.NewCompression(256, metrics.NewSet()),
+			Limits:     limits, People: people, Log: room.MemoryLog{}, Logger: slog.New(slog.DiscardHandler), Compression: proto.NewCompression(256, metrics.NewSet()),
 		})
 		defer hub.Close()
 		o := Options{
-			Hub: hub, Limits: limits,
+			Hub: hub, Directory: people, Limits: limits,
 			Verifier: auth.NewVerifier(auth.VerifierOptions{Keys: auth.NewKeySet(secret)}), Authorizer: auth.NewAuthorizer(nil),
 			Codecs: []proto.Codec{proto.NewJSON(&limits)}, Heartbeat: 25 * time.Second, Logger: slog.New(slog.DiscardHandler),
 		}
@@ -106,7 +110,7 @@ func (f *fixture) open(h Handshake) (*Session, *conn) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	c := &conn{}
+	c := &conn{address: h.Address}
 	s.Open(c)
 	return s, c
 }
@@ -345,17 +349,17 @@ func TestTooManyPagesAtOnce(t *testing.T) {
 		s, c := f.user("ana")
 		say(s, `{"type":"join","room":"r"}`)
 		c.await(t, "joined")
-		s.pages.Store(pagesPerConn)
+		s.pages = pagesPerConn
 		say(s, `{"type":"history","id":"1","room":"r"}`)
 		c.refused(t, "1", "overloaded")
 		say(s, `{"type":"members","id":"1","room":"r"}`)
 		c.refused(t, "1", "overloaded")
-		s.pages.Add(-1)
+		s.endPage()
 		say(s, `{"type":"members","id":"2","room":"r"}`)
 		c.await(t, "members")
 		say(s, `{"type":"history","id":"2","room":"r"}`)
 		c.await(t, "history")
-		if n := s.pages.Load(); n != pagesPerConn-1 {
+		if n := s.pages; n != pagesPerConn-1 {
 			t.Errorf("%d pages counted", n)
 		}
 	})

@@ -18,7 +18,6 @@ import (
 // The caller has an identity.
 func (m *Manager) OpenStream(c Caller, conn Conn) *Session {
 	s := &Session{manager: m, via: EventStream, form: m.jsonForm}
-	s.setAddress(c.Address)
 	s.identify(c.Identity)
 	s.Open(conn)
 	return s

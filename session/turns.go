@@ -55,10 +55,11 @@ func (h *held) count(commands, bytes int) {
 
 // inLine returns the session's turns. It is called by whoever brings commands.
 func (s *Session) inLine() *turns {
-	if s.turns == nil {
-		s.turns = &turns{bounded: true}
+	r := s.own()
+	if r.turns == nil {
+		r.turns = &turns{bounded: true}
 	}
-	return s.turns
+	return r.turns
 }
 
 // inTurn carries out a command once those before it have been. The command is

@@ -237,7 +237,13 @@ func TestLogs(t *testing.T) {
 	}
 	check("while open")
 	lobby.Close()
-	<-lobby.forgotten
+	s.mu.Lock()
+	forgotten := lobby.whenForgottenLocked()
+	if s.rooms["lobby"] == nil {
+		close(lobby.forgotten)
+	}
+	s.mu.Unlock()
+	<-forgotten
 	check("at rest")
 	mustClose(t, s)
 	s = mustOpen(t, o)

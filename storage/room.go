@@ -22,9 +22,8 @@ type Room struct {
 	sink      func([]*proto.Publish)
 	birth     uint64
 	epoch     string
-	epochs    []epoch // the last one is the current one
-	woken     []byte  // the settings at the wake
-	forgotten chan struct{}
+	epochs    []epoch     // the last one is the current one
+	woken     []byte      // the settings at the wake
 	awake     atomic.Bool // the fields above are set
 
 	// Owned by the committer.
@@ -51,8 +50,9 @@ type Room struct {
 	floor    uint64    // no lower offset can be read; written by the committer alone
 	first    place     // a message that was the oldest by age, offset 0 for none
 
-	closed bool // guarded by store.mu
-	idle   bool // guarded by store.queue.mu; nothing is queued after it
+	closed    bool          // guarded by store.mu
+	forgotten chan struct{} // guarded by store.mu: made by who waits for the room to be forgotten, closed then
+	idle      bool          // guarded by store.queue.mu; nothing is queued after it
 }
 
 // errOpen is a broken promise of the caller: one Room a name.
@@ -70,7 +70,7 @@ func (s *Store) Room(name string, sink func([]*proto.Publish)) (*Room, error) {
 	if !ok {
 		return nil, fmt.Errorf("storage: room %q: no namespace %q is kept on disk", name, proto.NamespaceOf(name))
 	}
-	r := &Room{store: s, name: name, namespace: ns, sink: sink, sync: ns.Durability == proto.Sync, forgotten: make(chan struct{})}
+	r := &Room{store: s, name: name, namespace: ns, sink: sink, sync: ns.Durability == proto.Sync}
 	if err := s.admit(r); err != nil {
 		return nil, err
 	}
@@ -102,9 +102,10 @@ func (s *Store) admit(r *Room) error {
 			s.mu.Unlock()
 			return fmt.Errorf("%w: %q", errOpen, r.name)
 		}
+		forgotten := old.whenForgottenLocked()
 		s.mu.Unlock()
 		select {
-		case <-old.forgotten:
+		case <-forgotten:
 		case <-s.stop:
 		case <-s.dead:
 		}
@@ -117,8 +118,19 @@ func (s *Store) forget(r *Room) {
 	defer s.mu.Unlock()
 	if s.rooms[r.name] == r {
 		delete(s.rooms, r.name)
-		close(r.forgotten)
+		if r.forgotten != nil {
+			close(r.forgotten)
+		}
 	}
+}
+
+// whenForgottenLocked returns what is closed when the room, one of store.rooms,
+// leaves them. Its store's lock is held.
+func (r *Room) whenForgottenLocked() <-chan struct{} {
+	if r.forgotten == nil {
+		r.forgotten = make(chan struct{})
+	}
+	return r.forgotten
 }
 
 // wake reads the room's record and finds the end of its log.

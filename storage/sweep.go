@@ -100,7 +100,7 @@ func (s *Store) ended(m *meta) bool {
 // removeRoom removes a room's record and receipts if the room is not open and its log has
 // still ended. Nobody can wake it meanwhile.
 func (s *Store) removeRoom(name string) (gone bool, err error) {
-	guard := &Room{store: s, name: name, forgotten: make(chan struct{}), closed: true}
+	guard := &Room{store: s, name: name, closed: true}
 	s.mu.Lock()
 	if s.rooms[name] != nil || s.closing {
 		s.mu.Unlock()

@@ -48,7 +48,7 @@ func serveAdmin(ln net.Listener, handler http.Handler, log *slog.Logger) *adminS
 		IdleTimeout:       adminIdleTimeout,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
-			return auth.WithIdentity(ctx, &auth.Identity{UserID: localAdmin(), Admin: true})
+			return auth.WithIdentity(ctx, &auth.Identity{UserID: localAdmin(), Grant: &auth.Grant{Admin: true}})
 		},
 	}}
 	go func() {

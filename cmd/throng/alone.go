@@ -59,7 +59,7 @@ func openAlone(cfg *config.Config, o outside, create bool) (a *alone, err error)
 	authorizer, verifier := auth.NewAuthorizer(nil), auth.NewVerifier(auth.VerifierOptions{Logger: log, Metrics: set})
 	a.hub = room.NewHub(room.Options{Namespaces: namespaces(cfg), Limits: cfg.Limits, Log: roomLog{a.store}, Now: a.store.Now, Logger: log, Metrics: set})
 	sessions := session.NewManager(session.Options{
-		Hub: a.hub, Authorizer: authorizer, Verifier: verifier, Codecs: codecs(cfg), Limits: cfg.Limits,
+		Hub: a.hub, Directory: session.NewDirectory(), Authorizer: authorizer, Verifier: verifier, Codecs: codecs(cfg), Limits: cfg.Limits,
 		Heartbeat: cfg.PingInterval, Logger: log, Metrics: set,
 	})
 	a.pipes = newPipeListener()

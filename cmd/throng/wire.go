@@ -84,13 +84,14 @@ func newNode(cfg *config.Config, log *slog.Logger, stop *stopSignals) (n *node, 
 	if n.hooks, err = openHooks(cfg, log, set, n.store, n.memory); err != nil {
 		return n, err
 	}
+	people := session.NewDirectory()
 	n.hub = room.NewHub(room.Options{
-		Namespaces: namespaces(cfg), Limits: cfg.Limits, Log: roomLog{n.store}, Now: n.store.Now, Observer: n.hooks.roomObserver(), Logger: log, Metrics: set,
+		Namespaces: namespaces(cfg), Limits: cfg.Limits, Log: roomLog{n.store}, Now: n.store.Now, People: people, Observer: n.hooks.roomObserver(), Logger: log, Metrics: set,
 		Replays: n.memory.Kind("replays"), ReplayKept: int64(cfg.Memory()) / replayShare, RingBytes: max(int64(cfg.Memory())/budgetShare, minRings),
 		Compression: proto.NewCompression(cfg.Compress.Minimum, set),
 	})
 	sessions = session.NewManager(session.Options{
-		Hub: n.hub, Gate: n.hooks.sessionGate(), Observer: n.hooks.sessionObserver(),
+		Hub: n.hub, Directory: people, Gate: n.hooks.sessionGate(), Observer: n.hooks.sessionObserver(),
 		Verifier: n.identity.verifier, Authorizer: n.identity.authorizer, Revoked: n.identity.accounts.Revoked,
 		Codecs: codecs(cfg), Limits: cfg.Limits, Rates: rates(cfg), Heartbeat: cfg.PingInterval, Logger: log, Dev: cfg.Dev, Metrics: set,
 	})

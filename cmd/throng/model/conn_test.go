@@ -4,6 +4,7 @@ import (
 	bigendian "encoding/binary"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -185,6 +186,9 @@ func (c *conn) Close(code proto.CloseCode, _ string) {
 		c.closed = code
 	}
 }
+
+// Address implements session.Conn.
+func (c *conn) Address() netip.Addr { return netip.Addr{} }
 
 // SetDeadline implements session.Conn: no token ends while a test runs.
 func (c *conn) SetDeadline(time.Time) {}

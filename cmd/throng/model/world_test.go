@@ -174,12 +174,13 @@ func (w *world) serve() {
 	if w.faults.machine {
 		now = w.clock.machine
 	}
+	people := session.NewDirectory()
 	w.hub = room.NewHub(room.Options{
-		Namespaces: namespaces(), Limits: limits, Log: w.faults.log(roomLog{w.store}), Now: now,
+		Namespaces: namespaces(), Limits: limits, People: people, Log: w.faults.log(roomLog{w.store}), Now: now,
 		Logger: slog.New(slog.DiscardHandler), Workers: 2,
 	})
 	w.sessions = session.NewManager(session.Options{
-		Hub: w.hub, Limits: limits,
+		Hub: w.hub, Directory: people, Limits: limits,
 		Verifier: auth.NewVerifier(auth.VerifierOptions{Keys: auth.NewKeySet(secret)}), Authorizer: auth.NewAuthorizer(nil),
 		Codecs: []proto.Codec{proto.NewJSON(&limits), w.faults.codec(proto.NewBinary(&limits))}, Heartbeat: 25 * time.Second, Logger: slog.New(slog.DiscardHandler),
 	})
