@@ -102,8 +102,8 @@ func TestInflateTurnsAtTheEnd(t *testing.T) {
 	if handled != sent || turns < sent*size/inflateTurn/2 {
 		t.Errorf("%d of %d messages were handled in %d turns", handled, sent, turns)
 	}
-	if c.phase != phaseEnded || c.held.Load() != 0 || c.core.memory.partials.Held() != 0 {
-		t.Errorf("phase %d, %d bytes are held", c.phase, c.held.Load())
+	if c.phase != phaseEnded || (*holder)(c).Held() != 0 || c.loop.core.memory.partials.Held() != 0 {
+		t.Errorf("phase %d, %d bytes are held", c.phase, (*holder)(c).Held())
 	}
 }
 

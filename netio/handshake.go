@@ -75,6 +75,11 @@ func (c *Conn) readHead(b []byte) {
 		c.startTLS(b)
 		return
 	}
+	if c.tls == nil && len(b) > 0 && b[0] == recordSetup {
+		c.loop.core.stats.tlsHandshake("plain")
+		c.refuseKept(proto.ErrBadHandshake.With(tlsHelp))
+		return
+	}
 	if c.turn == turnWaiting {
 		// A client has nothing to say before it is answered (RFC 6455,
 		// section 4.1); what little it does say is kept.

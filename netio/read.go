@@ -41,6 +41,9 @@ func (c *Conn) received(b []byte) {
 	c.loop.stats.bytesIn.Add(uint64(len(b)))
 	if c.tls != nil {
 		c.tls.received(b)
+		if c.told == toldOpen {
+			c.expectMore() // a record may be on its way, of which nothing can be read yet
+		}
 	} else {
 		c.take(b)
 	}
@@ -112,11 +115,13 @@ func (c *Conn) keepReader(r *frameReader) {
 		r.pool = &c.loop.core.pool
 		fallthrough
 	case r.idle():
+		c.forgive()
 		if c.in == r {
 			c.in = nil
 			c.loop.core.readers.Put(r)
 		}
 	case c.in == nil:
+		c.forgive()
 		c.in, c.loop.reader = r, c.loop.core.newReader()
 	}
 	c.expectMore()
@@ -133,22 +138,40 @@ func (c *Conn) forgetPartial() {
 	}
 	c.in.release()
 	c.in = nil
-	c.gainTick().Store(0)
+	c.forgive()
 	c.accountIn()
 }
 
-// expectMore says by when more of the message that is on its way has to have
-// come. A connection that is not read from is not waited for.
+// forgive waits for nothing that has begun to come.
+func (c *Conn) forgive() {
+	if gain := c.gainTick(); gain.Load() != 0 {
+		gain.Store(0)
+	}
+}
+
+// expectMore says by when more of the message, or of the TLS record, that is on its
+// way has to have come. A connection that is not read from is not waited for.
 func (c *Conn) expectMore() {
+	sealed := c.tls.sealed()
+	gained := sealed
+	switch {
+	case c.paused || c.in == nil && sealed == 0:
+		c.forgive()
+		return
+	case c.in != nil:
+		gained += c.in.gained
+	default:
+		gained -= c.tls.given
+	}
 	gain := c.gainTick()
-	switch at := gain.Load(); {
-	case c.in == nil || c.paused:
-		if at != 0 {
-			gain.Store(0)
-		}
-	case at == 0 || c.in.gained >= enoughGained:
-		c.in.gained = 0
-		gain.Store(c.loop.core.clock.in(c.loop.core.limits.MessageTimeout))
+	if gain.Load() != 0 && gained < enoughGained {
+		return
+	}
+	gain.Store(c.loop.core.clock.in(c.loop.core.limits.MessageTimeout))
+	if c.in != nil {
+		c.in.gained = -sealed // which will come to it
+	} else {
+		c.tls.given = sealed
 	}
 }
 

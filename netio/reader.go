@@ -56,8 +56,8 @@ type frameReader struct {
 	text   utf8Check
 	empty  int // its fragments that brought nothing
 
-	// gained is what has come of messages since the connection last set it to
-	// 0: their bytes, and enough where the reader stood between two.
+	// gained is what has come of messages since the connection last set it: their
+	// bytes, and enough where the reader stood between two.
 	gained int
 	// extra is how many frames that brought no message have come since the
 	// connection last set it to 0.
@@ -207,7 +207,7 @@ func (r *frameReader) begin(h *frameHeader) {
 		return
 	}
 	if h.op != ws.OpContinuation {
-		r.op, r.packed, r.text, r.empty = h.op, h.packed, utf8Check{}, 0
+		r.op, r.packed, r.text = h.op, h.packed, utf8Check{}
 	}
 	if h.length == 0 {
 		r.empty++
@@ -248,7 +248,7 @@ func (r *frameReader) payload(b []byte, sink frameSink) (n int, more bool, err *
 		return n, false, errText
 	}
 	op, packed, msg := r.op, r.packed, r.msg
-	r.op, r.packed, r.msg = 0, false, nil
+	r.op, r.packed, r.msg, r.empty = 0, false, nil, 0
 	if packed {
 		more, err = r.inflate(op, msg, sink)
 	} else {

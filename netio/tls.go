@@ -13,6 +13,7 @@ const (
 	recordSetup   = 22           // first byte of a connection that speaks TLS: a handshake record
 	acmeTLSALPN   = "acme-tls/1"
 	plainBuffer   = 64 << 10 // what one read is decrypted into; each loop has one such buffer
+	tlsHelp       = "this address does not speak TLS: use http:// or ws://"
 	plaintextHelp = "this address speaks TLS: use https:// or wss://"
 )
 
@@ -37,6 +38,8 @@ type tlsStream struct {
 	src  []byte // ciphertext to read now, borrowed
 	rest []byte // ciphertext that waits while reading is paused, lent by the pool
 	web  net.Conn
+
+	given int // of sealed, what a record between two messages has been given time for
 
 	// Written by the loop's goroutine under the lock of c, or before it starts.
 	c  *Conn

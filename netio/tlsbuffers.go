@@ -54,6 +54,16 @@ func (s *tlsStream) trimLocked() {
 	}
 }
 
+// sealed returns how many bytes have come of a record, or of a message of TLS itself,
+// that is not whole yet. Only the loop's goroutine may call it.
+func (s *tlsStream) sealed() int {
+	if s == nil || s.hs != nil || !tlsLayout.known {
+		return 0
+	}
+	raw, hand, _ := tlsLayout.of(s.conn)
+	return raw.Len() + hand.Len()
+}
+
 // buffered returns how many bytes the connection's buffers take. Only the loop's
 // goroutine may call it, and not during the handshake.
 func (s *tlsStream) buffered() int {

@@ -34,6 +34,31 @@ func TestTLSPlaintext(t *testing.T) {
 	newPeer(t, conn).upgrade()
 }
 
+// TestTLSToPlain: who speaks TLS where nobody does is told at once, and counted as
+// that.
+func TestTLSToPlain(t *testing.T) {
+	_, client := tlsSides(t)
+	onPollers(t, func(t *testing.T, open func() (poller, error)) {
+		s := start(t, Options{newPoller: open, ProxyProtocol: true, TrustedProxies: loopback})
+		for i, before := range []string{"PROXY UNKNOWN\r\n", "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"} {
+			p := s.connect(t)
+			p.send(before)
+			err := tls.Client(p.Conn, client).Handshake()
+			if _, ok := errors.AsType[tls.RecordHeaderError](err); !ok {
+				t.Errorf("%q: the client gets %v", before, err)
+			}
+			if got := s.metric(`throng_tls_handshakes_total{result="plain"}`); got != fmt.Sprint(i+1) {
+				t.Errorf("%q: %q are counted, want %d", before, got, i+1)
+			}
+		}
+		p := s.connect(t)
+		p.send("PROXY UNKNOWN\r\n\x16")
+		if got := p.rest(); !strings.HasPrefix(got, "HTTP/1.1 400 ") || !strings.Contains(got, tlsHelp) {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
 // TestTLSGarbage: what is no handshake is answered with an alert at the most, and
 // a record that was tampered with ends the connection.
 func TestTLSGarbage(t *testing.T) {

@@ -1,6 +1,8 @@
 package netio
 
 import (
+	"crypto/tls"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -110,8 +112,89 @@ func TestMessagesGainTime(t *testing.T) {
 	}
 }
 
+// heldLine is a line that keeps what is written to it.
+type heldLine struct {
+	net.Conn
+	holds bool
+	held  []byte
+}
+
+func (l *heldLine) Write(b []byte) (int, error) {
+	if !l.holds {
+		return l.Conn.Write(b)
+	}
+	l.held = append(l.held, b...)
+	return len(b), nil
+}
+
+// TestRecordsGainTime: of a message that comes in a TLS record, what has come
+// counts before the record is whole, and only once.
+func TestRecordsGainTime(t *testing.T) {
+	server, client := tlsSides(t)
+	client.DynamicRecordSizingDisabled = true
+	limits := proto.DefaultLimits()
+	limits.MessageTimeout = time.Hour
+	r := newRecorder()
+	s := start(t, Options{TLS: server, Handler: r, Limits: limits, PingInterval: 5 * minTick, PingTimeout: time.Hour})
+	p := s.connect(t)
+	line := &heldLine{Conn: p.Conn}
+	p.Conn = tls.Client(line, client)
+	p.upgrade()
+	c := r.wait(t, "open").c
+	gain := func() uint32 { return c.gainTick().Load() }
+	later := func() {
+		t.Helper()
+		if at := s.core.clock.now(); !eventually(func() bool { return s.core.clock.now() > at }) {
+			t.Fatal("the clock stands still")
+		}
+	}
+	write := func(b []byte) {
+		t.Helper()
+		if _, err := line.Conn.Write(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	line.holds = true
+	p.send(string(cf(0x01, "begun")))
+	line.holds = false
+	write(line.held[:1])
+	if !eventually(func() bool { return gain() != 0 }) {
+		t.Fatal("a record that is begun has no deadline")
+	}
+	begun := gain()
+	later()
+	write(line.held[1:])
+	if !eventually(func() bool { return gain() > begun }) {
+		t.Fatal("a message that is begun has no deadline of its own")
+	}
+	first := gain()
+	line.holds, line.held = true, nil
+	p.send(string(cf(0x00, strings.Repeat("a", enoughGained+1000))))
+	line.holds = false
+	later()
+	most := enoughGained + 500
+	write(line.held[:most])
+	if !eventually(func() bool { return gain() > first }) {
+		t.Errorf("with %d bytes more of a record the deadline is %d still", most, first)
+	}
+	second := gain()
+	later()
+	write(line.held[most:])
+	for _, mark := range []string{"x", "xx"} { // the second is read when the deadline is set
+		p.send(string(cf(ping, mark)))
+		for f := p.read(); f != "8a "+mark; f = p.read() {
+			if f != "89 " {
+				t.Fatalf("got %.20q", f)
+			}
+		}
+	}
+	if at := gain(); at != second {
+		t.Errorf("at the record's end the deadline went from %d to %d", second, at)
+	}
+}
+
 // TestEmptyFragments: a message may have many that bring nothing, and not without
-// end.
+// end. The next one, which may be another connection's, begins at none.
 func TestEmptyFragments(t *testing.T) {
 	empty := cf(0x00, "")
 	onPollers(t, func(t *testing.T, open func() (poller, error)) {
@@ -120,6 +203,10 @@ func TestEmptyFragments(t *testing.T) {
 			p.send(string(cf(0x01, "")) + strings.Repeat(string(empty), maxEmptyFragments-1) + string(cf(0x00, "x")) + string(cf(0x80, "")))
 			p.expect("81 x")
 		}
+		p.send(string(cf(0x01, "")) + strings.Repeat(string(empty), maxEmptyFragments-1) + string(cf(0x80, "x")))
+		p.expect("81 x")
+		p.send(string(frames(cf(0x01, ""), cf(0x80, "next"))))
+		p.expect("81 next")
 		p.send(string(cf(0x01, "x")) + strings.Repeat(string(empty), maxEmptyFragments+1))
 		p.expect(closing(ws.StatusPolicyViolation) + errFragments.reason)
 		if e := r.wait(t, "closed"); e.cause != CauseProtocol {

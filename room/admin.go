@@ -104,8 +104,8 @@ func (h *Hub) existing(name string, ns *proto.Namespace, do func(r *Room, err *p
 		case r.ended:
 			do(r, r.missing())
 		case !r.exists():
+			r.leave() // first: whoever is told that there is none finds none
 			do(r, r.missing())
-			r.leave()
 		default:
 			do(r, nil)
 		}

@@ -86,6 +86,21 @@ var (
 	manager = Actor{UserID: "root", Manage: true}
 )
 
+// TestWhoIsToldOfNoRoomFindsNone: a room that was looked at in vain has left
+// memory by the time of the answer.
+func TestWhoIsToldOfNoRoomFindsNone(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		left := make(chan int, 1)
+		h.hub.DeleteRoom(manager, "r", h.namespace("r"), func(err *proto.Error) {
+			wantCode(t, "a room that nobody has created", err, "not_found")
+			left <- h.hub.Rooms()
+		})
+		if n := <-left; n != 0 {
+			t.Errorf("%d rooms are in memory when it is answered", n)
+		}
+	})
+}
+
 func TestARoomIsCreatedOnceAndStays(t *testing.T) {
 	log := newMemory()
 	synctest.Test(t, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -159,6 +160,31 @@ func TestACrowdedRoomLeavesOthersTheirTurn(t *testing.T) {
 		}
 		if got := slices.Delete(order, at, at+1); len(got) != crowd || !slices.IsSorted(got) {
 			t.Errorf("%d of %d were done, in order: %v", len(got), crowd, slices.IsSorted(got))
+		}
+	})
+}
+
+// TestACrowdedRoomFinishesAtTheEnd: what is queued when the workers are to end is
+// done, however many turns it takes.
+func TestACrowdedRoomFinishesAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &Hub{workers: newPool(1)}
+		crowded := &Room{hub: h}
+		gate := make(chan struct{})
+		crowded.post(op{do: func(*Room, *proto.Error) { <-gate }})
+		synctest.Wait()
+		const crowd = 3 * roomTurn
+		done := 0
+		for range crowd {
+			crowded.post(op{do: func(*Room, *proto.Error) { done++ }})
+		}
+		var ended sync.WaitGroup
+		ended.Go(h.workers.close)
+		synctest.Wait()
+		close(gate)
+		ended.Wait()
+		if done != crowd {
+			t.Errorf("%d of %d were done", done, crowd)
 		}
 	})
 }

@@ -377,7 +377,7 @@ func TestCompressedFramesKeepNoSpace(t *testing.T) {
 			inHouse(t, func(t *testing.T, h *house) {
 				const room = "packed:r"
 				w := &hoarder{counter: counter{codec: f.Codec, window: f.Window, name: "ana"}}
-				ms := NewMembership(w, room)
+				ms := h.hub.NewMembership(w, room, h.namespace(room))
 				publish := func() {
 					for range 10 {
 						h.hub.Publish(w, ms, room, h.namespace(room), Publication{Content: []byte(`"` + strings.Repeat("a", 30_000) + `"`), MayCreate: true})
@@ -387,7 +387,7 @@ func TestCompressedFramesKeepNoSpace(t *testing.T) {
 				publish()
 				w.held = 0
 				w.delivered.Store(0)
-				h.hub.Join(ms, h.namespace(room), ways.join)
+				h.hub.Join(ms, ways.join)
 				synctest.Wait()
 				if ways.join.Echo {
 					publish()

@@ -28,12 +28,12 @@ func newPool(workers int) *pool {
 	return p
 }
 
-// submit queues a job. After close it is dropped.
-func (p *pool) submit(j job) {
+// submit queues a job. After close it is dropped, which it reports.
+func (p *pool) submit(j job) bool {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
-		return
+		return false
 	}
 	if p.queued == len(p.queue) {
 		grown := make([]job, 2*len(p.queue))
@@ -45,6 +45,7 @@ func (p *pool) submit(j job) {
 	p.queued++
 	p.mu.Unlock()
 	p.wake.Signal()
+	return true
 }
 
 func (p *pool) work() {

@@ -190,9 +190,17 @@ func (r *Room) committed(pubs []*proto.Publish) {
 }
 
 // run does what is queued, or as much of it as a room's turn allows: thousands may
-// join one room at once, and others wait for the same workers. Only the pool calls
-// it, for a scheduled room.
+// join one room at once, and others wait for the same workers. Where the workers
+// are to end there is no further turn, and it does all. Only the pool calls it, for
+// a scheduled room.
 func (r *Room) run() {
+	for r.turn() && !r.hub.workers.submit(r) {
+	}
+}
+
+// turn does what is queued up to roomTurn operations, and reports whether the room
+// has more to do.
+func (r *Room) turn() bool {
 	r.mu.Lock()
 	q := r.turnLocked()
 	r.mu.Unlock()
@@ -212,16 +220,15 @@ func (r *Room) run() {
 
 	q.release()
 	if r.ended && r.leave() {
-		return
+		return false
 	}
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.queue != nil {
-		r.mu.Unlock()
-		r.hub.workers.submit(r)
-		return
+		return true
 	}
 	r.scheduled = false
-	r.mu.Unlock()
+	return false
 }
 
 // batchLen counts the leading publishes that go out in one write.

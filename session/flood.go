@@ -58,8 +58,8 @@ func (s *Session) Frames(n int) {
 		return
 	}
 	p := payer{connection: s.buckets(), user: s.UserID(), address: s.Address()}
-	if l.pay(p, &toll{Frames: n}) != nil {
-		s.refuse(n)
+	if unpaid := l.payFrames(p, n); unpaid > 0 {
+		s.refuse(unpaid)
 	}
 }
 

@@ -139,6 +139,36 @@ func (l *limiter) pay(p payer, what *toll) *proto.Error {
 // payOn is pay for what can still be refunded. Where it fails, all that the
 // receipt lists is refunded.
 func (l *limiter) payOn(r *receipt, p payer, what *toll) *proto.Error {
+	c, kind, wait := l.take(r, p, what)
+	if wait == 0 {
+		return nil
+	}
+	l.refused[c][kind].Inc()
+	return limitedBy(c, kind, time.Duration(wait))
+}
+
+// payFrames takes what as many of n frames cost as can be paid, and returns how
+// many cannot.
+func (l *limiter) payFrames(p payer, n int) int {
+	for part := n; n > 0; part = min(part, n) {
+		var r receipt
+		c, kind, wait := l.take(&r, p, &toll{Frames: part})
+		switch {
+		case wait == 0:
+			n -= part
+		case part == 1:
+			l.refused[c][kind].Add(n)
+			return n
+		default:
+			part /= 2
+		}
+	}
+	return 0
+}
+
+// take takes the toll, or nothing: then it says of whose buckets which had too
+// little, and for how many nanoseconds.
+func (l *limiter) take(r *receipt, p payer, what *toll) (c scope, kind Limited, wait int64) {
 	now := l.clock()
 	for c := range scopeCount {
 		if !l.asks(c, what) {
@@ -156,14 +186,13 @@ func (l *limiter) payOn(r *receipt, p payer, what *toll) *proto.Error {
 			cost := speed.span(n)
 			if wait := from[kind].take(now, cost, speed.burst); wait > 0 {
 				r.refund()
-				l.refused[c][kind].Inc()
-				return limitedBy(c, Limited(kind), time.Duration(wait))
+				return c, Limited(kind), wait
 			}
 			r.taken[r.n].from, r.taken[r.n].cost = &from[kind], cost
 			r.n++
 		}
 	}
-	return nil
+	return 0, 0, 0
 }
 
 // asks reports whether the scope bounds anything of the toll.

@@ -167,6 +167,30 @@ func TestFramesWithoutCommandsAreLimited(t *testing.T) {
 	})
 }
 
+// TestFramesOfOneReadArePaidOneByOne: where a read brings more frames than a rate
+// has left, those that it has left are not refused with the others.
+func TestFramesOfOneReadArePaidOneByOne(t *testing.T) {
+	r := Rates{Connection: RateSet{Frames: rate(1, 100)}, User: RateSet{Frames: rate(1, 1000)}}
+	inFixture(t, withRates(r), func(t *testing.T, f *fixture) {
+		s, c := f.user("ana")
+		s.Frames(60)
+		s.Frames(40 + maxRefusals)
+		if c.closed != 0 {
+			t.Fatalf("closed with %d for %d frames beyond the rate", c.closed, maxRefusals)
+		}
+		if n := f.manager.limiter.refused[scopeConnection][Frames].Get(); n != maxRefusals {
+			t.Errorf("%d frames were refused, want %d", n, maxRefusals)
+		}
+		if left, fits := f.manager.limiter.users.get("ana", 0)[Frames].full.Load(), newSpeed(rate(1, 1000)).span(100); left > fits {
+			t.Errorf("the user has paid for %v, want %v", time.Duration(left), time.Duration(fits))
+		}
+		s.Frames(1)
+		if c.closed != 4429 {
+			t.Errorf("closed with %d", c.closed)
+		}
+	})
+}
+
 func TestHandshakesAreLimited(t *testing.T) {
 	r := Rates{User: RateSet{Handshakes: rate(1, 2)}, Address: RateSet{Handshakes: rate(1, 3)}}
 	inFixture(t, withRates(r), func(t *testing.T, f *fixture) {
