@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
+	"compress/flate"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -9,7 +12,6 @@ import (
 
 // frameAttacks are what can be done with frames. What breaks RFC 6455 and how it
 // is answered is tested at length in netio; here it is what it costs.
-// What a compressed message may cost belongs here, too, as a row.
 func frameAttacks() []hostile {
 	return []hostile{
 		{
@@ -39,6 +41,14 @@ func frameAttacks() []hostile {
 		{
 			name: "fragments of one byte", attack: sendTinyFragments,
 			against: exchange, ratio: 2, memory: 32 << 20,
+		},
+		{
+			name: "compression bombs", args: []string{"--compress-enabled"}, attack: sendBombs,
+			against: handshake, ratio: 6, memory: 32 << 20,
+		},
+		{
+			name: "messages that inflate to the limit", args: []string{"--compress-enabled"}, attack: floodInflated,
+			against: handshake, ratio: 16, memory: 32 << 20,
 		},
 	}
 }
@@ -228,4 +238,60 @@ func sendTinyFragments(a *assault) {
 		r.expectClose(1009)
 		a.units += frames
 	}
+}
+
+// enterCompressed is enter, with permessage-deflate.
+func (a *assault) enterCompressed(user string) *rawPeer {
+	a.t.Helper()
+	r := a.connect()
+	r.send([]byte(upgradeHead("/ws?user="+user, "Sec-WebSocket-Extensions: permessage-deflate")))
+	if status := r.status(); status != http.StatusSwitchingProtocols {
+		a.t.Fatalf("the handshake was answered with %d", status)
+	}
+	r.awaitFrames(1, `{"type":"session"`)
+	return r
+}
+
+// deflated is a message as permessage-deflate has it (RFC 7692, section 7.2.1).
+func (a *assault) deflated(message string) string {
+	a.t.Helper()
+	var b bytes.Buffer
+	w, err := flate.NewWriter(&b, flate.BestCompression)
+	if err == nil {
+		_, err = w.Write([]byte(message))
+	}
+	if err = errors.Join(err, w.Flush()); err != nil {
+		a.t.Fatal(err)
+	}
+	return strings.TrimSuffix(b.String(), "\x00\x00\xff\xff")
+}
+
+// sendBombs sends 16 KiB that stand for 16 MiB, in one frame and in many.
+func sendBombs(a *assault) {
+	bomb := a.deflated(strings.Repeat("\x00", 16<<20))
+	for range 100 {
+		r := a.enterCompressed("bomber")
+		r.sendFrame(opText|rsv1, bomb)
+		r.expectClose(1009)
+		r = a.enterCompressed("bomber")
+		for first, rest := byte(opBegin|rsv1), bomb; rest != ""; first = opContinuation {
+			n := min(1000, len(rest))
+			r.sendFrame(first, rest[:n])
+			rest = rest[n:]
+		}
+		r.sendFrame(opEnd, "")
+		r.expectClose(1009)
+		a.units += 2
+	}
+}
+
+// floodInflated sends commands of a few hundred bytes that stand for as much as a
+// command may have.
+func floodInflated(a *assault) {
+	const n = 500
+	ping := a.deflated(`{"type":"PING","timestamp":1,"pad":"` + strings.Repeat("x", 60<<10) + `"}`)
+	r := a.enterCompressed("inflater")
+	r.flood(n, func(int) []byte { return clientFrame(opText|rsv1, ping) })
+	r.awaitFrames(n, `{"type":"PONG"`)
+	a.units = n
 }

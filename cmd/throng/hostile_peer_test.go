@@ -25,6 +25,7 @@ const (
 	opClose        = 0x88
 	opPing         = 0x89
 	opPong         = 0x8a
+	rsv1           = 0x40 // of a compressed message
 )
 
 // peerPatience bounds each wait of an attacker for the server.
