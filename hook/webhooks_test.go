@@ -163,6 +163,7 @@ func TestRunsKeepTheirPlace(t *testing.T) {
 		b.publish("lobby", 1)
 		b.Joined("lobby", "ada")
 		b.publish("lobby", 1)
+		synctest.Wait() // it is written, and what follows it makes it longer
 		b.Published("lobby", "lobby.1", 1, 3) // again: it is known
 		b.publish("lobby", 1)
 		time.Sleep(time.Second)
@@ -173,7 +174,7 @@ func TestRunsKeepTheirPlace(t *testing.T) {
 		for _, m := range r.took() {
 			order = append(order, fmt.Sprint(m.Event, m.First, m.Last))
 		}
-		if got := fmt.Sprint(order); got != "[message1 2 message3 3 join0 0 message4 4 message5 5]" {
+		if got := fmt.Sprint(order); got != "[message1 2 message3 3 join0 0 message4 5]" {
 			t.Errorf("told of %s", got)
 		}
 	})
