@@ -163,7 +163,7 @@ func TestRunsKeepTheirPlace(t *testing.T) {
 		b.publish("lobby", 1)
 		b.Joined("lobby", "ada")
 		b.publish("lobby", 1)
-		synctest.Wait() // it is written, and what follows it makes it longer
+		synctest.Wait()                       // it is written, and what follows it makes it longer
 		b.Published("lobby", "lobby.1", 1, 3) // again: it is known
 		b.publish("lobby", 1)
 		time.Sleep(time.Second)
