@@ -8,11 +8,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/coder/websocket"
 
 	"github.com/thronghq/throng/internal/throngtest"
 )
@@ -104,6 +107,9 @@ func dialNarrow(ctx context.Context, network, address string) (net.Conn, error) 
 // last plays rounds for the given time, and looks at what is left after each.
 func (k *soak) last(total time.Duration) {
 	round := min(total/soakRounds, soakRound)
+	if err := k.fill(); err != nil {
+		k.t.Fatal(err)
+	}
 	var first levels
 	for n := 1; n <= int(total/round); n++ {
 		k.load(round, n)
@@ -123,6 +129,23 @@ func (k *soak) last(total time.Duration) {
 	k.await("that, when no room is in memory any more", first.bound().empty())
 	k.hangUp()
 	k.s.Stop()
+}
+
+// fill writes more than the store's memtables hold, which begin small and double
+// up to 16 MiB, so that what they take is in the first round's levels already.
+func (k *soak) fill() error {
+	const size, total = 48 << 10, 80 << 20
+	g, _, err := k.enter(k.http, "filler", "filled", nil)
+	if err != nil {
+		return err
+	}
+	content := strings.Repeat("x", size)
+	for range total / size {
+		if _, err := g.ask(map[string]any{"type": "message", "id": "m", "to": "filled", "content": content}, "ack"); err != nil {
+			return err
+		}
+	}
+	return g.conn.Close(websocket.StatusNormalClosure, "")
 }
 
 // load has visitors of each kind come and go for some time.
