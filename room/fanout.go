@@ -258,6 +258,7 @@ func (f *fan) run() {
 // deliverTo writes the batch to these members. Nothing is allocated for each.
 func (r *Room) deliverTo(b *batch, members []*Membership) {
 	var enc *encoding
+	var form uint8 // of enc
 	for i, ms := range members {
 		if i%fanYield == fanYield-1 {
 			runtime.Gosched()
@@ -269,8 +270,9 @@ func (r *Room) deliverTo(b *batch, members []*Membership) {
 		if ms.author {
 			continue
 		}
-		if form := r.form(ms.member); enc == nil || enc.form != form {
-			enc = b.encoding(form)
+		if enc == nil || ms.form != form {
+			form = ms.form
+			enc = b.encoding(r.forms[form].form)
 		}
 		switch {
 		case ms.member.Deliver(enc.frames):

@@ -54,7 +54,7 @@ func (r *Room) seat(m Member) *Membership {
 	ms := &Membership{member: m, slot: int32(len(r.members)), state: stateLive}
 	ms.room.Store(r)
 	r.members = append(r.members, ms)
-	r.countForm(r.form(m), 1)
+	ms.form = r.enterForm(r.form(m))
 	return ms
 }
 

@@ -37,16 +37,16 @@ func (h *Hub) Compress(frame []byte, room string, w proto.Window) []byte {
 	return h.deflate.Frame(frame, 0, w)
 }
 
-// countForm notes that so many members more take a form, or fewer.
-func (r *Room) countForm(f proto.Form, by int) {
+// enterForm notes that one member more takes a form, and returns the form's index
+// in the room's. There are as many as codecs and windows at most.
+func (r *Room) enterForm(f proto.Form) uint8 {
 	i := slices.IndexFunc(r.forms, func(n formCount) bool { return n.form == f })
 	if i < 0 {
 		r.forms = append(r.forms, formCount{form: f})
 		i = len(r.forms) - 1
 	}
-	if r.forms[i].members += by; r.forms[i].members == 0 {
-		r.forms = slices.Delete(r.forms, i, i+1)
-	}
+	r.forms[i].members++
+	return uint8(i)
 }
 
 // encode makes the frames once for each form that somebody in the room takes.
@@ -57,7 +57,9 @@ func (r *Room) encode(b *batch) {
 		size += len(o.Content) + frameOverhead
 	}
 	for _, n := range r.forms {
-		r.encodeFor(b, n.form, size)
+		if n.members > 0 {
+			r.encodeFor(b, n.form, size)
+		}
 	}
 	for _, m := range b.listeners {
 		r.encodeFor(b, r.form(m), size)
@@ -139,6 +141,16 @@ func fitted(frames []byte) []byte {
 		return frames
 	}
 	return bytes.Clone(frames)
+}
+
+// encodeEvents adds the frame of an event in each form that somebody in the room
+// takes.
+func (r *Room) encodeEvents(b *batch, ev *proto.Event) {
+	for _, n := range r.forms {
+		if n.members > 0 {
+			r.encodeEvent(b, n.form, ev)
+		}
+	}
 }
 
 // encodeEvent adds the frame of an event in one form.

@@ -32,6 +32,7 @@ type Membership struct {
 	echo   bool
 	author bool // has a message in the batch at hand
 	missed notice
+	form   uint8 // index in the room's forms
 
 	joining atomic.Int32 // joins in the room's queue
 }
@@ -115,7 +116,7 @@ func (r *Room) admit(ms *Membership, mayCreate bool) *proto.Error {
 		return proto.ErrRoomFull.With("room %q has %d users, as many as maxUsers allows", r.name, n)
 	}
 	ms.room.Store(r)
-	r.countForm(r.form(ms.member), 1)
+	ms.form = r.enterForm(r.form(ms.member))
 	r.arrive(ms)
 	r.hub.meters.members.Inc()
 	return nil
@@ -221,7 +222,7 @@ func (r *Room) remove(ms *Membership, atOnce bool) {
 	r.members[ms.slot], moved.slot = moved, ms.slot
 	r.members[last] = nil
 	r.members = r.members[:last]
-	r.countForm(r.form(ms.member), -1)
+	r.forms[ms.form].members--
 	r.hub.meters.members.Dec()
 	ms.slot, ms.state = out, stateOut
 	r.touch()

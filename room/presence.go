@@ -221,9 +221,7 @@ func (r *Room) tell(ev *proto.Event, kind notice, except *Membership) {
 	}
 	b := batches.Get().(*batch)
 	b.notice = kind
-	for _, n := range r.forms {
-		r.encodeEvent(b, n.form, ev)
-	}
+	r.encodeEvents(b, ev)
 	if except != nil {
 		except.author = true
 		defer func() { except.author = false }()

@@ -183,9 +183,7 @@ func (r *Room) deleted(m *proto.Message, by string) {
 	r.keys.anyContent(m)
 	ev := &proto.Event{Type: proto.EvDeleted, Room: r.name, MsgID: m.ID, Offset: m.Offset, UserID: by}
 	b := batch{notice: noticeDeleted, deleted: ev}
-	for _, n := range r.forms {
-		r.encodeEvent(&b, n.form, ev)
-	}
+	r.encodeEvents(&b, ev)
 	r.deliver(&b)
 	for _, listener := range r.listeners(nil) {
 		form := r.form(listener)
