@@ -75,6 +75,9 @@ func (b *streamBox) Reply(frame []byte) {
 	b.wakeUp()
 }
 
+// Prefetch implements session.Conn: a stream has nothing to prefetch.
+func (b *streamBox) Prefetch() {}
+
 // Deliver implements session.Conn.
 func (b *streamBox) Deliver(frames []byte) bool {
 	b.mu.Lock()

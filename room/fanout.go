@@ -16,9 +16,11 @@ const (
 	// fanChunk is how many members one worker takes at a time in a room that
 	// several workers share, and fanYield how many it serves before it lets
 	// the scheduler run something else: sends are raw system calls, in which
-	// the scheduler cannot step in.
-	fanChunk = 512
-	fanYield = 32
+	// the scheduler cannot step in. fanPrefetch members are prefetched at a
+	// time, see docs/design/0056-prefetch.md.
+	fanChunk    = 512
+	fanYield    = 32
+	fanPrefetch = 16
 )
 
 // batch is one fan-out in the making. It is used again, by whichever room.
@@ -262,6 +264,11 @@ func (r *Room) deliverTo(b *batch, members []*Membership) {
 	for i, ms := range members {
 		if i%fanYield == fanYield-1 {
 			runtime.Gosched()
+		}
+		if i%fanPrefetch == 0 {
+			for _, next := range members[i:min(i+fanPrefetch, len(members))] {
+				next.member.Prefetch()
+			}
 		}
 		if ms.state != stateLive {
 			b.miss(ms)

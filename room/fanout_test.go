@@ -20,9 +20,11 @@ type counter struct {
 	name      string
 }
 
-func (c *counter) UserID() string        { return c.name }
-func (c *counter) Form() proto.Form      { return proto.Form{Codec: c.codec, Window: c.window} }
-func (c *counter) Send(*proto.Event)     {}
+func (c *counter) UserID() string    { return c.name }
+func (c *counter) Form() proto.Form  { return proto.Form{Codec: c.codec, Window: c.window} }
+func (c *counter) Send(*proto.Event) {}
+func (c *counter) Prefetch()         {}
+
 func (c *counter) Deliver(b []byte) bool { c.delivered.Add(int64(len(b))); return true }
 func (c *counter) Close(*proto.Error)    {}
 func (c *counter) Ended(*Membership)     {}

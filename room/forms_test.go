@@ -156,6 +156,8 @@ type witness struct {
 	frames []*byte
 }
 
+func (w *witness) Prefetch() {}
+
 func (w *witness) Deliver(b []byte) bool {
 	w.frames = append(w.frames, unsafe.SliceData(b))
 	return w.counter.Deliver(b)
@@ -356,6 +358,8 @@ type hoarder struct {
 	counter
 	held int
 }
+
+func (w *hoarder) Prefetch() {}
 
 func (w *hoarder) Deliver(b []byte) bool {
 	w.held += cap(b)

@@ -373,6 +373,8 @@ func (c *client) Reply(frame []byte) {
 	c.out = append(c.out, frame...)
 }
 
+func (c *client) Prefetch() {}
+
 func (c *client) Deliver(frames []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

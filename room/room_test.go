@@ -418,6 +418,8 @@ type eager struct {
 	say func()
 }
 
+func (e *eager) Prefetch() {}
+
 func (e *eager) Deliver(frames []byte) bool {
 	taken := e.client.Deliver(frames)
 	if say := e.say; say != nil && len(frames) > 0 {
@@ -690,6 +692,8 @@ type gate struct {
 	counter
 	open chan struct{}
 }
+
+func (g *gate) Prefetch() {}
 
 func (g *gate) Deliver(b []byte) bool {
 	<-g.open

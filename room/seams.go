@@ -77,6 +77,10 @@ type Member interface {
 	// frames it tells whether that is still to come.
 	Deliver(frames []byte) bool
 
+	// Prefetch announces a Deliver: what it needs may be brought into the
+	// processor's caches. It has no other effect.
+	Prefetch()
+
 	// Close ends the connection with the error's close code.
 	Close(err *proto.Error)
 

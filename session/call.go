@@ -123,6 +123,9 @@ func (k *call) Reply([]byte) { panic("session: a call is answered with an event"
 // an event.
 func (k *call) Deliver([]byte) bool { return false }
 
+// Prefetch implements Conn.
+func (k *call) Prefetch() {}
+
 // Close implements Conn: the error before it is the answer.
 func (k *call) Close(proto.CloseCode, string) {}
 

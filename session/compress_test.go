@@ -29,6 +29,8 @@ func (c *frameConn) Reply(frame []byte) {
 	c.frames = append(c.frames, bytes.Clone(frame))
 }
 
+func (c *frameConn) Prefetch() {}
+
 func (c *frameConn) Deliver(frames []byte) bool    { c.Reply(frames); return true }
 func (c *frameConn) Close(proto.CloseCode, string) {}
 func (c *frameConn) Address() netip.Addr           { return netip.Addr{} }
@@ -170,7 +172,9 @@ func TestACompressedReplyAllocatesNothing(t *testing.T) {
 // discard is a Conn that keeps nothing.
 type discard struct{}
 
-func (discard) Reply([]byte)                  {}
+func (discard) Reply([]byte) {}
+func (discard) Prefetch()    {}
+
 func (discard) Deliver([]byte) bool           { return true }
 func (discard) Close(proto.CloseCode, string) {}
 func (discard) Address() netip.Addr           { return netip.Addr{} }

@@ -241,7 +241,9 @@ func TestAllSessionsAreRevokedAtOnce(t *testing.T) {
 // closeCounter is a Conn that counts closes.
 type closeCounter struct{ closed *atomic.Int64 }
 
-func (closeCounter) Reply([]byte)                    {}
+func (closeCounter) Reply([]byte) {}
+func (closeCounter) Prefetch()    {}
+
 func (closeCounter) Deliver([]byte) bool             { return true }
 func (closeCounter) Address() netip.Addr             { return netip.Addr{} }
 func (closeCounter) SetDeadline(time.Time)           {}

@@ -24,6 +24,10 @@ type Conn interface {
 	// Without frames it tells whether Drained is still to come.
 	Deliver(frames []byte) bool
 
+	// Prefetch announces a Deliver; it has no effect but on the processor's
+	// caches.
+	Prefetch()
+
 	// Close sends what waits and a close frame.
 	Close(code proto.CloseCode, reason string)
 
@@ -252,6 +256,9 @@ func (s *Session) Form() proto.Form { return s.manager.forms[s.form] }
 
 // Deliver queues room frames; see Conn.
 func (s *Session) Deliver(frames []byte) bool { return s.conn.Deliver(frames) }
+
+// Prefetch announces a Deliver; see Conn.
+func (s *Session) Prefetch() { s.conn.Prefetch() }
 
 // Close tells the client why and ends the connection with the error's code.
 // The first reason counts.

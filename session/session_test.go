@@ -29,7 +29,9 @@ type conn struct {
 	deadline time.Time
 }
 
-func (c *conn) Reply(frame []byte)         { c.take(frame) }
+func (c *conn) Reply(frame []byte) { c.take(frame) }
+func (c *conn) Prefetch()          {}
+
 func (c *conn) Deliver(frames []byte) bool { c.take(frames); return true }
 func (c *conn) Address() netip.Addr        { return c.address }
 func (c *conn) SetDeadline(at time.Time)   { c.deadline = at }

@@ -140,6 +140,8 @@ func (c *conn) Reply(b []byte) {
 	c.push(append([]byte(nil), b...), false)
 }
 
+func (c *conn) Prefetch() {}
+
 // Deliver implements session.Conn.
 func (c *conn) Deliver(b []byte) bool {
 	c.mu.Lock()

@@ -31,6 +31,8 @@ func (a *author) Form() proto.Form { return proto.Form{Codec: a.codec} }
 // Send implements room.Member.
 func (a *author) Send(ev *proto.Event) { a.answers <- *ev }
 
+func (a *author) Prefetch() {}
+
 // Deliver implements room.Member. It takes no frames, and so the acks come as events.
 func (a *author) Deliver([]byte) bool { return false }
 
