@@ -62,6 +62,23 @@ bench: build bin/floor ## measure throng beside C programs, about 15 minutes; QU
 	go run ./bench/compare --out $(RESULTS) $(if $(QUICK),--quick)
 	cd bench/plot && go run . '$(CURDIR)/$(RESULTS)'
 
+# The guest of make million: its connections, its rooms, the members of the
+# largest, the seconds that connections are held, and the guest's own settings.
+CONNECTIONS ?= 1000000
+ROOMS       ?= 10000
+LARGEST     ?= 100000
+HOLD        ?= 60s
+MEMORY      ?= 16384
+SLOW        ?= 12
+
+.PHONY: million
+million: build ## hold a million connections in a guest, an hour or less; CONNECTIONS=50000 for fewer
+	cp bin/throng bin/generator
+	mkdir -p '$(RESULTS)'
+	OUT='$(abspath $(RESULTS))' ACCEL='$(ACCEL)' MEMORY='$(MEMORY)' SLOW='$(SLOW)' \
+		PASS='CONNECTIONS=$(CONNECTIONS) ROOMS=$(ROOMS) LARGEST=$(LARGEST) HOLD=$(HOLD)' \
+		bench/guest/guest bench/guest/million bench/guest/throng.toml bin/throng bin/generator
+
 .PHONY: wrk
 wrk: build ## load handshakes, plain HTTP and the REST API with wrk, and check its counts
 	bench/wrk/run

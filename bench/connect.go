@@ -145,7 +145,7 @@ func (l *loop) dial(c *conn, o *opener) error {
 			return fmt.Errorf("SO_RCVBUF: %w", err)
 		}
 	}
-	if source := o.target.source(o.process); source != nil {
+	if source := o.target.source(o.process + int(l.slot(c))/maxConns); source != nil {
 		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err != nil {
 			return fmt.Errorf("IP_BIND_ADDRESS_NO_PORT: %w", err)
 		}

@@ -344,6 +344,42 @@ func TestBenchmarksAgainstTheFloors(t *testing.T) {
 	}
 }
 
+// TestHold keeps connections at a server that pings them every second.
+func TestHold(t *testing.T) {
+	server := throngtest.Start(t, throngtest.Options{Args: []string{"--ping-interval", "1s"}})
+	code, stdout, stderr := throngtest.Run(t, nil, "bench", "hold", "--connections", "120", "--rooms", "5", "--largest", "70",
+		"--settle", "100ms", "--duration", "4s", "--url", server.URL(""))
+	if code != 0 {
+		t.Fatalf("exits with %d\n%s\n%s", code, stdout, stderr)
+	}
+	var r struct {
+		Hold struct {
+			Joined, Reached, Pinged, Survived int
+			Largest                           int `json:"largest_room"`
+			InLargest                         int `json:"reached_in_largest_room"`
+			Memory                            []struct {
+				Moment  string
+				RSS     int64 `json:"rss_bytes"`
+				PSS     int64 `json:"pss_bytes"`
+				Sockets int64 `json:"tcp_sockets"`
+				Slab    int64 `json:"kernel_slab_bytes"`
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil {
+		t.Fatalf("%q: %v", stdout, err)
+	}
+	h := r.Hold
+	if h.Joined != 120 || h.Reached != 120 || h.Pinged != 120 || h.Survived != 120 || h.Largest != 70 || h.InLargest != 70 || len(h.Memory) != 4 {
+		t.Errorf("%+v", h)
+	}
+	for i, m := range h.Memory {
+		if m.RSS < 1<<20 || m.PSS < 1<<20 || m.Slab == 0 || i > 0 && m.Sockets < 240 {
+			t.Errorf("%+v", m)
+		}
+	}
+}
+
 func TestCommandLine(t *testing.T) {
 	for _, test := range []struct {
 		args string
@@ -368,6 +404,8 @@ func TestCommandLine(t *testing.T) {
 		{"rest --help", 0, "--scenario"},
 		{"rest --scenario dance", 64, `--scenario "dance": one of publish, history, login`},
 		{"rest --requests 0 --messages 0", 64, "--requests 0"},
+		{"hold --connections 10 --rooms 1 --largest 5", 64, "--largest 5"},
+		{"hold --connections 10 --rooms 4 --largest 8", 64, "--largest 8"},
 		{"append --durability perhaps", 64, `--durability "perhaps"`},
 		{"fanout --url ws://192.0.2.1:80", 1, "--allow-remote"},
 		{"echo --url ws://192.0.2.1:80", 1, "--allow-remote"},

@@ -83,7 +83,7 @@ func (f *fanout) place() {
 	for i := range f.loop.conns {
 		c := &f.loop.conns[i]
 		g := f.first + i
-		c.index, c.room = int32(g), int32(g%o.Rooms)
+		c.index, c.room = int32(g), o.roomOf(g)
 		if g < o.Rooms*o.Publishers {
 			p := &publisher{conn: c, user: userName(c.index), room: roomName(o.Prefix, c.room), left: make([]int32, max(o.Outstanding, 1))}
 			c.author = p

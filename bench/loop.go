@@ -18,6 +18,7 @@ type conn struct {
 	state   connState
 	writes  bool // waits for the socket to become writable
 	slow    bool // never reads once it has joined
+	pinged  bool // has answered a ping
 	room    int32
 	index   int32  // among all connections of the run, those of other processes included
 	partial []byte // the beginning of a frame whose rest has not arrived, nil for none
@@ -248,6 +249,7 @@ func (l *loop) consume(c *conn, b []byte) (rest []byte, need int, err error) {
 		switch op {
 		case ws.OpPing:
 			l.pings++
+			c.pinged = true
 			frame := beginFrame(nil)
 			frame = endFrame(append(frame, payload...), 0, ws.OpPong)
 			err = l.send(c, frame)

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -32,6 +33,7 @@ type options struct {
 	Processes   int           `json:"processes"`
 	PID         int           `json:"pid"`
 	Page        int           `json:"page"`
+	Largest     int           `json:"largest,omitempty"`  // hold: members of the largest room, 0 for all rooms alike
 	Scenario    string        `json:"scenario,omitempty"` // rest
 	Requests    int           `json:"requests,omitempty"` // rest: under way at any time
 	Durability  string        `json:"durability"`
@@ -41,6 +43,8 @@ type options struct {
 	Impatient   bool          `json:"impatient,omitempty"` // storm
 	Admission   float64       `json:"admission,omitempty"` // storm: handshakes a second, 0 for the default
 	Prefix      string        `json:"prefix"`              // of the rooms' names, new in each run
+
+	perProcess int // connections that one process takes, where that is not maxConns
 }
 
 // maxConns is how many sockets one process of the generator takes, within the
@@ -93,7 +97,7 @@ func (o *options) field(name string) any {
 	return map[string]any{
 		"url": &o.URL, "codec": &o.Codec, "room-prefix": &o.Prefix, "durability": &o.Durability, "dir": &o.Dir,
 		"members": &o.Conns, "connections": &o.Conns, "rooms": &o.Rooms, "publishers": &o.Publishers, "size": &o.Size,
-		"outstanding": &o.Outstanding, "slow-readers": &o.SlowReaders, "page": &o.Page, "scenario": &o.Scenario, "requests": &o.Requests, "processes": &o.Processes, "pid": &o.PID,
+		"outstanding": &o.Outstanding, "slow-readers": &o.SlowReaders, "page": &o.Page, "largest": &o.Largest, "scenario": &o.Scenario, "requests": &o.Requests, "processes": &o.Processes, "pid": &o.PID,
 		"rate": &o.Rate, "messages": &o.Messages, "allow-remote": &o.AllowRemote, "deflate": &o.Deflate, "impatient": &o.Impatient, "admission": &o.Admission,
 		"duration": &o.Duration, "warmup": &o.Warmup, "settle": &o.Settle, "timeout": &o.Timeout,
 	}[name]
@@ -127,6 +131,7 @@ var flagHelp = map[string]string{
 	"pid":          "the server's process, where it cannot be found by its port",
 	"allow-remote": "measure a server on another machine",
 	"room-prefix":  "the beginning of the rooms' names; a new one for each run unless given",
+	"largest":      "members of the largest room; the others share the rest evenly, 0 makes all alike",
 }
 
 // validate reports every option that makes no sense. A benchmark without codecs
@@ -147,9 +152,10 @@ func (o *options) validate(codecs []string) error {
 }
 
 func (o *options) validateLoad(codecs []string, p *problems) {
+	most := cmp.Or(o.perProcess, maxConns)
 	p.unless(slices.Contains(codecs, o.Codec), "--codec %q: one of %s", o.Codec, strings.Join(codecs, ", "))
 	p.unless(o.Processes >= 1 && o.Processes <= 64, "--processes %d: from 1 to 64", o.Processes)
-	p.unless(o.Conns >= max(o.Processes, 1) && o.Conns <= maxConns*o.Processes, "%d connections in %d processes: from 1 to %d in each", o.Conns, o.Processes, maxConns)
+	p.unless(o.Conns >= max(o.Processes, 1) && o.Conns <= most*o.Processes, "%d connections in %d processes: from 1 to %d in each", o.Conns, o.Processes, most)
 	p.unless(o.Rooms <= o.Conns, "--rooms %d: at most the number of connections, %d", o.Rooms, o.Conns)
 	p.unless(o.Publishers >= 1 && o.Publishers*o.Rooms <= o.Conns, "--publishers %d: from 1 to the members of a room", o.Publishers)
 	p.unless(o.Codec != codecFloor || o.Publishers == 1, "--publishers %d: a floor has no order among authors, so that only one can be checked", o.Publishers)
@@ -157,6 +163,7 @@ func (o *options) validateLoad(codecs []string, p *problems) {
 	p.unless(o.Rate >= 0, "--rate %g: 0 or more", o.Rate)
 	p.unless(o.Outstanding >= 1 && o.Outstanding <= 100_000, "--outstanding %d: from 1 to 100000", o.Outstanding)
 	p.unless(o.SlowReaders >= 0 && o.SlowReaders <= 90, "--slow-readers %d: from 0 to 90", o.SlowReaders)
+	p.unless(o.Largest == 0 || o.Rooms >= 2 && o.Largest >= 1 && o.Largest <= o.Conns-o.Rooms+1, "--largest %d: with at least 2 rooms, from 1 to what the others leave of the connections, each having one member", o.Largest)
 	p.unless(o.Scenario == "" || slices.Contains(restScenarios, o.Scenario), "--scenario %q: one of %s", o.Scenario, strings.Join(restScenarios, ", "))
 	p.unless(o.Scenario == "" || o.Requests >= 1 && o.Requests <= maxConns/2, "--requests %d: from 1 to %d", o.Requests, maxConns/2)
 	p.unless(o.Scenario == "" || o.Messages >= 1, "--messages %d: at least 1", o.Messages)

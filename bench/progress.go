@@ -55,6 +55,20 @@ func (p *progress) show(t *tally) {
 	fmt.Fprintf(p.terminal, "%s%5.1f s  %s: %d sent, %d delivered, %.0f/s, p99 %.2f ms", clearLine, now.Sub(p.start).Seconds(), p.name, t.Sent, t.Delivered, rate, t.Latency.at(99))
 }
 
+// say writes what has been done of the stage so far.
+func (p *progress) say(format string, args ...any) {
+	if p.terminal != nil {
+		fmt.Fprintf(p.terminal, "%s%5.1f s  %s: %s", clearLine, time.Since(p.start).Seconds(), p.name, fmt.Sprintf(format, args...))
+	}
+}
+
+// note leaves a line that stays.
+func (p *progress) note(format string, args ...any) {
+	if p.terminal != nil {
+		fmt.Fprintf(p.terminal, "%s%5.1f s  %s\n", clearLine, time.Since(p.start).Seconds(), fmt.Sprintf(format, args...))
+	}
+}
+
 func (p *progress) end() {
 	if p.terminal != nil {
 		fmt.Fprint(p.terminal, clearLine)

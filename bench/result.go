@@ -32,6 +32,8 @@ type result struct {
 
 	Rest *restResult `json:"rest,omitempty"` // rest
 
+	Hold *holdResult `json:"hold,omitempty"` // hold
+
 	Storm  *stormResult `json:"storm,omitempty"`  // storm
 	Gauges *gauges      `json:"gauges,omitempty"` // storm, and fanout with slow readers
 
@@ -130,6 +132,9 @@ func (r *result) table() string {
 	}
 	if r.Rest != nil {
 		r.Rest.rows(row)
+	}
+	if r.Hold != nil {
+		r.Hold.rows(row)
 	}
 	if r.Storm != nil {
 		r.Storm.rows(row)

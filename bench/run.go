@@ -57,6 +57,17 @@ func benchmarks() []benchmark {
 			run:     runConn,
 		},
 		{
+			name:    "hold",
+			summary: "keep connections that join rooms, as many as this process may open, and measure the server's memory",
+			codecs:  []string{codecJSON, codecBinary, codecFloor},
+			flags:   []string{"connections", "rooms", "largest", "size", "duration", "settle", "url", "codec", "pid", "timeout", "room-prefix"},
+			help:    map[string]string{"duration": "how long the connections are kept after all else; each must be pinged meanwhile"},
+			preset: func(o *options) {
+				o.Conns, o.Rooms, o.Messages, o.Duration, o.perProcess = 1000, 100, 1, time.Minute, connsOfDescriptors()
+			},
+			run: runHold,
+		},
+		{
 			name:    "fanout",
 			summary: "publish to rooms, and count and time what each member gets",
 			codecs:  []string{codecJSON, codecBinary, codecFloor},
@@ -183,6 +194,9 @@ func (b benchmark) main(ctx context.Context, args []string, s Streams) error {
 	}
 	if r.Violations.any() {
 		return ErrViolated
+	}
+	if r.Hold != nil && !r.Hold.whole() {
+		return ErrNotHeld
 	}
 	return nil
 }
