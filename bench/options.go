@@ -152,7 +152,7 @@ func (o *options) validateLoad(codecs []string, p *problems) {
 	p.unless(o.Conns >= max(o.Processes, 1) && o.Conns <= maxConns*o.Processes, "%d connections in %d processes: from 1 to %d in each", o.Conns, o.Processes, maxConns)
 	p.unless(o.Rooms <= o.Conns, "--rooms %d: at most the number of connections, %d", o.Rooms, o.Conns)
 	p.unless(o.Publishers >= 1 && o.Publishers*o.Rooms <= o.Conns, "--publishers %d: from 1 to the members of a room", o.Publishers)
-	p.unless(o.Codec != codecFloor || o.Publishers == 1, "--publishers %d: a floor has no order among authors, so that only one can be checked", o.Publishers)
+	p.unless(numbered(o.Codec) || o.Publishers == 1, "--publishers %d: only throng has an order among authors, of others one can be checked", o.Publishers)
 	p.unless(o.Admission >= 0, "--admission %g: 0 or more", o.Admission)
 	p.unless(o.Rate >= 0, "--rate %g: 0 or more", o.Rate)
 	p.unless(o.Outstanding >= 1 && o.Outstanding <= 100_000, "--outstanding %d: from 1 to 100000", o.Outstanding)

@@ -51,7 +51,7 @@ func benchmarks() []benchmark {
 		{
 			name:    "conn",
 			summary: "open connections that join rooms, and measure the server's memory for each",
-			codecs:  []string{codecJSON, codecBinary, codecFloor},
+			codecs:  []string{codecJSON, codecBinary, codecFloor, codecCentrifuge, codecSocketIO},
 			flags:   append([]string{"connections", "rooms", "size", "settle", "deflate"}, serverFlags...),
 			preset:  func(o *options) { o.Conns, o.Rooms, o.Messages = 1000, 100, 1 },
 			run:     runConn,
@@ -59,15 +59,15 @@ func benchmarks() []benchmark {
 		{
 			name:    "fanout",
 			summary: "publish to rooms, and count and time what each member gets",
-			codecs:  []string{codecJSON, codecBinary, codecFloor},
+			codecs:  []string{codecJSON, codecBinary, codecFloor, codecCentrifuge, codecSocketIO},
 			flags:   append([]string{"members", "rooms", "publishers", "size", "outstanding", "rate", "slow-readers", "duration", "messages", "warmup", "deflate"}, serverFlags...),
 			preset:  func(o *options) { o.Conns = 1000 },
 			run:     runFanout,
 		},
 		{
 			name:    "echo",
-			summary: "send messages to and fro on each connection: raw ones to /echo, or the protocol's PING",
-			codecs:  []string{codecEcho, codecJSON},
+			summary: "send messages to and fro on each connection: raw ones to /echo, or the protocol's own: a PING, an RPC, an event",
+			codecs:  []string{codecEcho, codecJSON, codecCentrifuge, codecSocketIO},
 			flags:   append([]string{"connections", "size", "outstanding", "rate", "duration", "messages", "warmup"}, serverFlags...),
 			preset:  func(o *options) { o.Conns, o.Codec = 100, codecEcho },
 			run:     runEcho,

@@ -35,7 +35,7 @@ func serveNBIO(l net.Listener) error {
 	})
 	floor.OnClose(func(c *websocket.Conn, _ error) {
 		if in, ok := c.Session().(*room[*websocket.Conn]); ok {
-			in.leave(c)
+			go in.leave(c) // it may be called by a write that fails, and by that from each
 		}
 	})
 	echo.OnMessage(func(c *websocket.Conn, kind websocket.MessageType, payload []byte) { _ = c.WriteMessage(kind, payload) })
