@@ -62,6 +62,16 @@ bench: build bin/floor ## measure throng beside C programs, about 15 minutes; QU
 	go run ./bench/compare --out $(RESULTS) $(if $(QUICK),--quick)
 	cd bench/plot && go run . '$(CURDIR)/$(RESULTS)'
 
+.PHONY: bin/peers
+bin/peers:
+	cd bench/peers && go vet . && go test -count=1 . && go build -o ../../bin/peers .
+
+.PHONY: peers
+peers: build bin/floor ## measure throng beside servers over other libraries, about 20 minutes; ROUNDS=3 for fewer
+	@if command -v npm >/dev/null; then cd bench/peers/node && npm ci --ignore-scripts; else echo 'npm is not installed: ws and socket.io are left out'; fi
+	$(MAKE) bin/peers
+	go run ./bench/compare --peers --out $(RESULTS) $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS))
+
 .PHONY: wrk
 wrk: build ## load handshakes, plain HTTP and the REST API with wrk, and check its counts
 	bench/wrk/run

@@ -143,11 +143,16 @@ func FuzzReadEvents(f *testing.F) {
 		f.Add(codecOf(name).AppendMessage(nil, &message, false))
 		f.Add(codecOf(name).AppendEvent(nil, &page))
 	}
-	f.Fuzz(func(_ *testing.T, payload []byte) { // must not panic, nor read beyond the payload
+	f.Add([]byte(`{"push":{"channel":"a","pub":{"data":"00000000000000050000000000000000"}}}` + "\n" + `{"id":3,"rpc":{"data":""}}`))
+	f.Add([]byte(`42["message",{"content":"00000000000000050000000000000000"}]`))
+	f.Fuzz(func(t *testing.T, payload []byte) { // must not panic, nor read beyond the payload
 		payload = payload[:len(payload):len(payload)]
 		for _, d := range []pager{jsonDialect{}, binaryDialect{}} {
 			_ = d.read(payload, new(event))
 			_, _ = d.readPage(payload, func(uint64) {})
+		}
+		for _, codec := range []string{codecCentrifuge, codecSocketIO} {
+			_, _ = readAll(mustDialect(t, codec), payload)
 		}
 	})
 }

@@ -12,12 +12,18 @@ import (
 // other servers' clients have.
 func TestForeignDialectsAreJSON(t *testing.T) {
 	for _, test := range []struct{ got, prefix, want string }{
-		{string(centrifugeDialect{}.appendPublish(nil, "ann", "lobby", stamp{seq: 5}, leastContent)), "",
-			`{"id":7,"publish":{"channel":"lobby","data":"00000000000000050000000000000000"}}`},
-		{string(centrifugeDialect{}.appendEcho(nil, stamp{seq: 5}, leastContent)), "",
-			`{"id":7,"rpc":{"data":"00000000000000050000000000000000"}}`},
-		{string(socketIODialect{}.appendEcho(nil, stamp{seq: 5}, leastContent)), "42",
-			`42["echo","00000000000000050000000000000000"]`},
+		{
+			string(centrifugeDialect{}.appendPublish(nil, "ann", "lobby", stamp{seq: 5}, leastContent)), "",
+			`{"id":7,"publish":{"channel":"lobby","data":"00000000000000050000000000000000"}}`,
+		},
+		{
+			string(centrifugeDialect{}.appendEcho(nil, stamp{seq: 5}, leastContent)), "",
+			`{"id":7,"rpc":{"data":"00000000000000050000000000000000"}}`,
+		},
+		{
+			string(socketIODialect{}.appendEcho(nil, stamp{seq: 5}, leastContent)), "42",
+			`42["echo","00000000000000050000000000000000"]`,
+		},
 		{string(socketIODialect{}.appendJoin(nil, "lobby")), "40", `40{"room":"lobby"}`},
 	} {
 		if test.got != test.want || !json.Valid([]byte(strings.TrimPrefix(test.got, test.prefix))) {
@@ -49,8 +55,10 @@ func TestForeignDialectsRead(t *testing.T) {
 		{codecCentrifuge, `{"id":1,"connect":{"client":"2b","version":"x","subs":{}}}` + "\n" + `{"id":2,"subscribe":{}}`, []event{{kind: evSession}, {kind: evJoined}}},
 		{codecCentrifuge, `{"id":9,"publish":{}}`, []event{{}}},
 		{codecCentrifuge, `{}`, []event{{}}},
-		{codecCentrifuge, `{"push":{"channel":"lobby","pub":{"data":` + content + `}}}` + "\n" + `{"id":3,"publish":{}}`,
-			[]event{{kind: evMessage, offset: uint64(sample.seq), stamp: sample}, {}}},
+		{
+			codecCentrifuge, `{"push":{"channel":"lobby","pub":{"data":` + content + `}}}` + "\n" + `{"id":3,"publish":{}}`,
+			[]event{{kind: evMessage, offset: uint64(sample.seq), stamp: sample}, {}},
+		},
 		{codecCentrifuge, `{"id":3,"rpc":{"data":` + content + `}}`, []event{{kind: evEcho, text: []byte(behind + `}}`)}}},
 		{codecCentrifuge, `{"id":3,"error":{"code":103}}`, []event{{kind: evFailed, text: []byte(`{"id":3,"error":{"code":103}}`)}}},
 		{codecSocketIO, `0{"sid":"x","upgrades":[],"pingInterval":1}`, []event{{}}},

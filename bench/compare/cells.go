@@ -28,6 +28,7 @@ const (
 	compressing                   // the same, with compression
 	floorOne                      // one send for each member and message
 	floorBatch                    // one send for each member and all that waits
+	firstPeer                     // a server over another library: see peers.go
 )
 
 // The names of the cells and sides, by which figures are found.

@@ -27,6 +27,8 @@ type runner struct {
 	dir       string // for what runs leave behind
 	generator string // throng's binary once more
 	runs      []run
+
+	peers map[serverKind][]string // their commands, from firstPeer on
 }
 
 // run is one run of throng bench.
@@ -154,6 +156,10 @@ func (r *runner) startServer(ctx context.Context, kind serverKind) (_ *process, 
 		}
 	case floorBatch:
 		command[1] = "batch"
+	default:
+		if peer, ok := r.peers[kind]; ok {
+			command = peer
+		}
 	}
 	p.command = exec.CommandContext(ctx, "taskset", append([]string{"-c", serverCore}, command...)...)
 	p.command.Stderr = &p.logged

@@ -12,7 +12,7 @@ import (
 // chat example does.
 type coderMember struct {
 	conn *websocket.Conn
-	send chan coderMessage
+	send chan *coderMessage
 }
 
 type coderMessage struct {
@@ -34,15 +34,15 @@ func serveCoder(l net.Listener) error {
 				return
 			}
 			conn.SetReadLimit(maxMessage)
-			m := &coderMember{conn: conn, send: make(chan coderMessage, queued)}
+			m := &coderMember{conn: conn, send: make(chan *coderMessage, queued)}
 			in.enter(m)
 			go m.write()
-			m.read(in)
+			go m.read(in) // a new goroutine, for this one keeps the request
 		},
 		func(w http.ResponseWriter, r *http.Request) {
 			if conn, err := websocket.Accept(w, r, options); err == nil {
 				conn.SetReadLimit(maxMessage)
-				echoCoder(conn)
+				go echoCoder(conn)
 			}
 		})
 }
@@ -56,7 +56,7 @@ func (m *coderMember) read(in *room[*coderMember]) {
 		if err != nil {
 			return
 		}
-		message := coderMessage{kind, payload}
+		message := &coderMessage{kind, payload}
 		in.each(func(to *coderMember) {
 			select {
 			case to.send <- message:

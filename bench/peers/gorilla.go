@@ -37,12 +37,12 @@ func serveGorilla(l net.Listener) error {
 			m := &gorillaMember{conn: conn, send: make(chan *websocket.PreparedMessage, queued)}
 			in.enter(m)
 			go m.write()
-			m.read(in)
+			go m.read(in) // a new goroutine, for this one keeps the request and net/http's buffers
 		},
 		func(w http.ResponseWriter, r *http.Request) {
 			if conn, err := upgrader.Upgrade(w, r, nil); err == nil {
 				conn.SetReadLimit(maxMessage)
-				echoGorilla(conn)
+				go echoGorilla(conn)
 			}
 		})
 }

@@ -18,7 +18,9 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 )
@@ -35,7 +37,7 @@ const readBuffer = 1 << 10
 // queued is how many messages may wait for a connection. One that has more
 // waiting is closed: whoever reads that slowly has no place in a benchmark of
 // those who read.
-const queued = 64
+const queued = 32
 
 // peer is a server over one library. Serve returns only with an error.
 type peer struct {
@@ -58,14 +60,26 @@ func peers() []peer {
 func main() {
 	set := pflag.NewFlagSet("peers", pflag.ExitOnError)
 	listen := set.String("listen", "127.0.0.1:8000", "where to listen, on the loopback")
+	collect := set.Bool("collect", false, "collect garbage every two seconds, so that memory is what is in use")
 	_ = set.Parse(os.Args[1:]) // exits
 	if set.NArg() != 1 {
-		fmt.Fprintf(os.Stderr, "usage: peers %s [--listen 127.0.0.1:PORT]\n", strings.Join(names(), "|"))
+		fmt.Fprintf(os.Stderr, "usage: peers %s [--listen 127.0.0.1:PORT] [--collect]\n", strings.Join(names(), "|"))
 		os.Exit(64)
+	}
+	if *collect {
+		go collectGarbage()
 	}
 	if err := run(set.Arg(0), *listen); err != nil {
 		fmt.Fprintf(os.Stderr, "peers: %v\n", err)
 		os.Exit(1)
+	}
+}
+
+// collectGarbage is for the comparison of memory: a Go process that has little to
+// do keeps its garbage for two minutes.
+func collectGarbage() {
+	for range time.Tick(2 * time.Second) {
+		debug.FreeOSMemory()
 	}
 }
 

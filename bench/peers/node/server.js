@@ -1,6 +1,6 @@
 // Room servers over ws and socket.io: what bench/peers says, for node.
 //
-//   node server.js ws|socket.io --listen 127.0.0.1:0
+//   node [--expose-gc] server.js ws|socket.io [--listen 127.0.0.1:PORT] [--collect]
 
 import { createServer } from "node:http";
 import { parseArgs } from "node:util";
@@ -10,7 +10,10 @@ import { WebSocketServer, Sender } from "ws";
 const maxMessage = 16 << 20;
 
 const { values, positionals } = parseArgs({
-  options: { listen: { type: "string", default: "127.0.0.1:8000" } },
+  options: {
+    listen: { type: "string", default: "127.0.0.1:8000" },
+    collect: { type: "boolean", default: false }, // garbage, every two seconds; with node --expose-gc
+  },
   allowPositionals: true,
 });
 
@@ -25,6 +28,10 @@ const host = values.listen.slice(0, colon);
 if (host !== "127.0.0.1" && host !== "localhost") {
   console.error(`${values.listen} is not on the loopback: these servers are for nobody else`);
   process.exit(1);
+}
+
+if (values.collect) {
+  setInterval(globalThis.gc, 2000);
 }
 
 const server = createServer((_, response) => response.writeHead(404).end());
@@ -54,22 +61,28 @@ function serveWS(server) {
       socket.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n");
       return;
     }
-    wss.handleUpgrade(request, socket, head, (ws) => {
-      ws.on("error", () => {}); // close follows
-      if (url.pathname === "/echo") {
-        ws.on("message", (data, binary) => ws.send(data, { binary }));
-        return;
-      }
-      let members = rooms.get(room);
-      if (members === undefined) {
-        members = new Set();
-        rooms.set(room, members);
-      }
-      members.add(socket);
-      ws.on("message", (data, binary) => toRoom(members, data, binary));
-      ws.on("close", () => members.delete(socket));
-    });
+    wss.handleUpgrade(request, socket, head, url.pathname === "/echo" ? echo : join(rooms, room, socket));
   });
+}
+
+function echo(ws) {
+  ws.on("error", () => {}); // close follows
+  ws.on("message", (data, binary) => ws.send(data, { binary }));
+}
+
+// join keeps nothing of the request.
+function join(rooms, room, socket) {
+  let members = rooms.get(room);
+  if (members === undefined) {
+    members = new Set();
+    rooms.set(room, members);
+  }
+  return (ws) => {
+    members.add(socket);
+    ws.on("error", () => {});
+    ws.on("message", (data, binary) => toRoom(members, data, binary));
+    ws.on("close", () => members.delete(socket));
+  };
 }
 
 // corked are the sockets that wait for the end of the turn.
