@@ -78,10 +78,18 @@ type stormOutcome struct {
 	Implied      float64 `json:"implied_seconds"`
 }
 
+// patience is what commands are given to wait with for anything to happen: the
+// machine may be busy with other tests.
+const patience = "60s"
+
 // measure runs throng bench and returns the JSON object that it printed.
 func measure(t *testing.T, args ...string) outcome {
 	t.Helper()
-	code, stdout, stderr := throngtest.Run(t, nil, append([]string{"bench"}, args...)...)
+	command := []string{"bench", args[0]}
+	if args[0] != "append" { // it waits for no server
+		command = append(command, "--timeout", patience)
+	}
+	code, stdout, stderr := throngtest.Run(t, nil, append(command, args[1:]...)...)
 	if code != 0 {
 		t.Fatalf("throng bench %q exits with %d\n%s\n%s", args, code, stdout, stderr)
 	}
@@ -223,7 +231,7 @@ func checkStorm(t *testing.T, command string, o outcome) {
 // and kills the server while they wait for it.
 func TestStormPastTheBudget(t *testing.T) {
 	server := throngtest.Start(t, throngtest.Options{Args: []string{"--net-admission=200/s burst 5"}})
-	args := strings.Fields("storm --members 400 --rooms 4 --messages 20 --rate 40 --admission 200 --timeout 60s --url " + server.URL(""))
+	args := strings.Fields("storm --members 400 --rooms 4 --messages 20 --rate 40 --admission 200 --timeout " + patience + " --url " + server.URL(""))
 	type end struct {
 		code           int
 		stdout, stderr string
@@ -385,7 +393,7 @@ func TestCommandLine(t *testing.T) {
 // TestRefusedUpgrade shows what a server says.
 func TestRefusedUpgrade(t *testing.T) {
 	server := throngtest.Start(t, throngtest.Options{NoDev: true})
-	code, _, stderr := throngtest.Run(t, nil, "bench", "echo", "--url", server.URL(""), "--timeout", "10s")
+	code, _, stderr := throngtest.Run(t, nil, "bench", "echo", "--url", server.URL(""), "--timeout", patience)
 	if code != 1 || !strings.Contains(stderr, "the upgrade was refused: HTTP/1.1 404") {
 		t.Errorf("exits with %d\n%s", code, stderr)
 	}
