@@ -3,6 +3,7 @@ package bench_test
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"os"
 	"os/exec"
@@ -293,6 +294,40 @@ func gauge(t *testing.T, server *throngtest.Server, name string) float64 {
 	return 0
 }
 
+// TestHandshakes has clients of three users, and anonymous ones, connect.
+func TestHandshakes(t *testing.T) {
+	server := throngtest.Start(t, throngtest.Options{Args: []string{"--net-admission=1000000/s"}})
+	dir := t.TempDir()
+	good, bad := filepath.Join(dir, "good"), filepath.Join(dir, "bad")
+	var tokens string
+	for _, user := range []string{"ada", "bob", "cyd"} {
+		code, stdout, stderr := throngtest.Run(t, nil, "token", "--user", user, "--data-dir", server.DataDir)
+		if code != 0 {
+			t.Fatalf("throng token exits with %d\n%s", code, stderr)
+		}
+		tokens += stdout
+	}
+	if err := errors.Join(os.WriteFile(good, []byte(tokens), 0o600), os.WriteFile(bad, []byte("nobody\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	command := []string{"handshake", "--connections", "8", "--duration", "200ms", "--warmup", "50ms", "--url", server.URL("")}
+	const accepted = `throng_handshakes_total{result="accepted"}`
+	opened := gauge(t, server, accepted)
+	for _, more := range [][]string{nil, {"--processes", "2"}, {"--token-file", good}} {
+		if o := measure(t, append(command, more...)...); o.Sent != o.Delivered || o.Sent < 8 {
+			t.Errorf("%q: %d begun, %d done", more, o.Sent, o.Delivered)
+		} else if now := gauge(t, server, accepted); now < opened+float64(o.Delivered) {
+			t.Errorf("%q: the server opened %.0f connections, the generator counts %d", more, now-opened, o.Delivered)
+		} else {
+			opened = now
+		}
+	}
+	code, _, stderr := throngtest.Run(t, nil, append([]string{"bench"}, append(command, "--token-file", bad)...)...)
+	if code != 1 {
+		t.Errorf("a token that is none: exits with %d\n%s", code, stderr)
+	}
+}
+
 func TestAppend(t *testing.T) {
 	for _, durability := range []string{"async", "sync"} {
 		o := measure(t, "append", "--rooms", "10", "--messages", "5000", "--durability", durability, "--dir", t.TempDir())
@@ -340,6 +375,7 @@ func TestBenchmarksAgainstTheFloors(t *testing.T) {
 			"fanout --members 40 --messages 20 --warmup 0 --size 300000 --codec floor",
 			"echo --connections 5 --messages 100 --warmup 50ms --outstanding 3",
 			"echo --connections 5 --messages 100 --warmup 0 --size 100000",
+			"handshake --connections 5 --duration 100ms --warmup 50ms",
 		} {
 			t.Run(mode+" "+command, func(t *testing.T) {
 				o := measure(t, append(strings.Fields(command), "--url", url)...)
@@ -371,6 +407,7 @@ func TestCommandLine(t *testing.T) {
 		{"fanout --size 3 --page 7", 64, "--page"},
 		{"fanout --size 3", 64, "--size 3"},
 		{"fanout --processes 0", 64, "--processes 0"},
+		{"handshake --token-file /nowhere/at/all", 1, "no process that listens there"},
 		{"storm --help", 0, "--impatient"},
 		{"storm --admission -1", 64, "--admission -1"},
 		{"rest --help", 0, "--scenario"},

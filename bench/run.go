@@ -73,6 +73,15 @@ func benchmarks() []benchmark {
 			run:     runEcho,
 		},
 		{
+			name:    "handshake",
+			summary: "open connections and drop them, over and over, and measure what the server spends on each",
+			codecs:  []string{codecEcho},
+			flags:   []string{"connections", "token-file", "duration", "warmup", "url", "processes", "pid", "timeout", "allow-remote"},
+			help:    map[string]string{"connections": "connections that are being opened at any time"},
+			preset:  func(o *options) { o.Conns, o.Codec = 64, codecEcho },
+			run:     runHandshake,
+		},
+		{
 			name:    "history",
 			summary: "fill rooms with messages, and page through them",
 			codecs:  []string{codecJSON, codecBinary},
@@ -191,7 +200,7 @@ func usageText() string {
 	var b strings.Builder
 	b.WriteString("throng bench loads a server and measures it. The result is a JSON object on standard\noutput, and a table on standard error.\n\nUsage: throng bench BENCHMARK [FLAGS]\n\n")
 	for _, m := range benchmarks() {
-		fmt.Fprintf(&b, "  throng bench %-8s %s\n", m.name, m.summary)
+		fmt.Fprintf(&b, "  throng bench %-9s %s\n", m.name, m.summary)
 	}
 	b.WriteString("\nThe server runs with --dev. throng bench BENCHMARK --help lists the flags.\n")
 	return b.String()

@@ -40,6 +40,11 @@ func runEcho(ctx context.Context, o *options, p *progress) (*result, error) {
 	return runSteps(ctx, "echo", o, p)
 }
 
+// runHandshake measures handshakes: see handshake.
+func runHandshake(ctx context.Context, o *options, p *progress) (*result, error) {
+	return runSteps(ctx, "handshake", o, p)
+}
+
 // runHistory measures pages of history: see history.
 func runHistory(ctx context.Context, o *options, p *progress) (*result, error) {
 	return runSteps(ctx, "history", o, p)
