@@ -61,6 +61,7 @@ type loop struct {
 	handler  handler
 	inflater *inflater                      // nil where compression is not offered
 	lost     func(c *conn, why error) error // takes a connection's failure; nil: it ends the run
+	handled  func(c *conn) error            // called when all frames of one read have been handled; may be nil
 	progress func()
 	nextTick int64
 	pings    uint64
@@ -198,6 +199,9 @@ func (l *loop) read(c *conn) error {
 		}
 		full := n == len(l.buf)-kept
 		rest, need, err := l.consume(c, l.buf[:kept+n])
+		if err == nil && l.handled != nil {
+			err = l.handled(c)
+		}
 		if err != nil {
 			return err
 		}
