@@ -328,6 +328,30 @@ func TestHandshakes(t *testing.T) {
 	}
 }
 
+// TestBenchmarksOverTLS also shows what a certificate that is not trusted does.
+func TestBenchmarksOverTLS(t *testing.T) {
+	pair, other := throngtest.NewPair(t, "bench"), throngtest.NewPair(t, "other")
+	server := throngtest.Start(t, throngtest.Options{Args: []string{"--tls-cert", pair.Cert, "--tls-key", pair.Key, "--net-admission=1000000/s"}})
+	for _, command := range []string{
+		"conn --connections 30 --rooms 3 --settle 50ms",
+		"fanout --members 40 --messages 50 --warmup 50ms",
+		"fanout --members 40 --messages 20 --warmup 0 --size 60000 --outstanding 4 --processes 2",
+		"echo --connections 5 --messages 100 --warmup 0",
+		"handshake --connections 5 --duration 100ms --warmup 0",
+	} {
+		t.Run(command, func(t *testing.T) {
+			o := measure(t, append(strings.Fields(command), "--url", server.WSURL(""), "--ca", pair.Cert)...)
+			if o.Server == nil || o.Server.PID != server.PID() {
+				t.Errorf("the server's process: %+v, want pid %d", o.Server, server.PID())
+			}
+		})
+	}
+	code, _, stderr := throngtest.Run(t, nil, "bench", "echo", "--url", server.WSURL(""), "--ca", other.Cert, "--timeout", patience)
+	if code != 1 || !strings.Contains(stderr, "certificate") {
+		t.Errorf("another certificate: exits with %d\n%s", code, stderr)
+	}
+}
+
 func TestAppend(t *testing.T) {
 	for _, durability := range []string{"async", "sync"} {
 		o := measure(t, "append", "--rooms", "10", "--messages", "5000", "--durability", durability, "--dir", t.TempDir())
@@ -407,6 +431,8 @@ func TestCommandLine(t *testing.T) {
 		{"fanout --size 3 --page 7", 64, "--page"},
 		{"fanout --size 3", 64, "--size 3"},
 		{"fanout --processes 0", 64, "--processes 0"},
+		{"storm --url wss://127.0.0.1:1", 64, "throng bench storm speaks no TLS"},
+		{"echo --url wss://127.0.0.1:1 --ca /nowhere/at/all --pid " + strconv.Itoa(os.Getpid()), 1, "--ca"},
 		{"handshake --token-file /nowhere/at/all", 1, "no process that listens there"},
 		{"storm --help", 0, "--impatient"},
 		{"storm --admission -1", 64, "--admission -1"},

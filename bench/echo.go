@@ -45,7 +45,10 @@ func newEcho(part share) (*echo, error) {
 	for i := range e.loop.conns {
 		e.loop.conns[i].index = int32(part.first + i)
 	}
-	e.opener = opener{target: part.target, process: part.process, request: e.request, atOnce: opensAtOnce, timeout: part.options.Timeout}
+	if e.opener, err = newOpener(e.loop, part, e.request); err != nil {
+		e.close()
+		return nil, err
+	}
 	return e, nil
 }
 

@@ -43,7 +43,10 @@ func newHandshake(part share) (*handshake, error) {
 	for i := range h.loop.conns {
 		h.loop.conns[i].index = int32(part.first + i)
 	}
-	h.opener = opener{target: part.target, process: part.process, request: h.request}
+	if h.opener, err = newOpener(h.loop, part, h.request); err != nil {
+		h.close()
+		return nil, err
+	}
 	return h, nil
 }
 

@@ -38,6 +38,7 @@ type options struct {
 	Dir         string        `json:"dir"`
 	Deflate     bool          `json:"deflate"`
 	AllowRemote bool          `json:"allow_remote"`
+	CA          string        `json:"ca,omitempty"`         // a PEM file, for wss
 	Impatient   bool          `json:"impatient,omitempty"`  // storm
 	Admission   float64       `json:"admission,omitempty"`  // storm: handshakes a second, 0 for the default
 	TokenFile   string        `json:"token_file,omitempty"` // handshake: "" for anonymous ones
@@ -96,8 +97,8 @@ func (o *options) field(name string) any {
 		"members": &o.Conns, "connections": &o.Conns, "rooms": &o.Rooms, "publishers": &o.Publishers, "size": &o.Size,
 		"outstanding": &o.Outstanding, "slow-readers": &o.SlowReaders, "page": &o.Page, "scenario": &o.Scenario, "requests": &o.Requests, "processes": &o.Processes, "pid": &o.PID,
 		"rate": &o.Rate, "messages": &o.Messages, "allow-remote": &o.AllowRemote, "deflate": &o.Deflate, "impatient": &o.Impatient, "admission": &o.Admission,
-		"token-file": &o.TokenFile,
-		"duration":   &o.Duration, "warmup": &o.Warmup, "settle": &o.Settle, "timeout": &o.Timeout,
+		"token-file": &o.TokenFile, "ca": &o.CA,
+		"duration": &o.Duration, "warmup": &o.Warmup, "settle": &o.Settle, "timeout": &o.Timeout,
 	}[name]
 }
 
@@ -125,6 +126,7 @@ var flagHelp = map[string]string{
 	"timeout":      "how long to wait for anything to happen",
 	"impatient":    "clients come again at once, not when they are told to",
 	"admission":    "the server's budget of handshakes a second (net.admission); 0 for the default, 2000 for each core",
+	"ca":           "a PEM file of authorities, or of the server's own certificate, for a server that speaks TLS (wss)",
 	"token-file":   "tokens to show in turn, one on each line, to /ws; without it the handshakes are anonymous ones to /echo",
 	"processes":    "processes that share the connections, 18000 in each at most",
 	"pid":          "the server's process, where it cannot be found by its port",

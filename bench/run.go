@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,7 +53,7 @@ func benchmarks() []benchmark {
 			name:    "conn",
 			summary: "open connections that join rooms, and measure the server's memory for each",
 			codecs:  []string{codecJSON, codecBinary, codecFloor},
-			flags:   append([]string{"connections", "rooms", "size", "settle", "deflate"}, serverFlags...),
+			flags:   append([]string{"connections", "rooms", "size", "settle", "deflate", "ca"}, serverFlags...),
 			preset:  func(o *options) { o.Conns, o.Rooms, o.Messages = 1000, 100, 1 },
 			run:     runConn,
 		},
@@ -60,7 +61,7 @@ func benchmarks() []benchmark {
 			name:    "fanout",
 			summary: "publish to rooms, and count and time what each member gets",
 			codecs:  []string{codecJSON, codecBinary, codecFloor},
-			flags:   append([]string{"members", "rooms", "publishers", "size", "outstanding", "rate", "slow-readers", "duration", "messages", "warmup", "deflate"}, serverFlags...),
+			flags:   append([]string{"members", "rooms", "publishers", "size", "outstanding", "rate", "slow-readers", "duration", "messages", "warmup", "deflate", "ca"}, serverFlags...),
 			preset:  func(o *options) { o.Conns = 1000 },
 			run:     runFanout,
 		},
@@ -68,7 +69,7 @@ func benchmarks() []benchmark {
 			name:    "echo",
 			summary: "send messages to and fro on each connection: raw ones to /echo, or the protocol's PING",
 			codecs:  []string{codecEcho, codecJSON},
-			flags:   append([]string{"connections", "size", "outstanding", "rate", "duration", "messages", "warmup"}, serverFlags...),
+			flags:   append([]string{"connections", "size", "outstanding", "rate", "duration", "messages", "warmup", "ca"}, serverFlags...),
 			preset:  func(o *options) { o.Conns, o.Codec = 100, codecEcho },
 			run:     runEcho,
 		},
@@ -76,7 +77,7 @@ func benchmarks() []benchmark {
 			name:    "handshake",
 			summary: "open connections and drop them, over and over, and measure what the server spends on each",
 			codecs:  []string{codecEcho},
-			flags:   []string{"connections", "token-file", "duration", "warmup", "url", "processes", "pid", "timeout", "allow-remote"},
+			flags:   []string{"connections", "token-file", "duration", "warmup", "ca", "url", "processes", "pid", "timeout", "allow-remote"},
 			help:    map[string]string{"connections": "connections that are being opened at any time"},
 			preset:  func(o *options) { o.Conns, o.Codec = 64, codecEcho },
 			run:     runHandshake,
@@ -176,6 +177,9 @@ func (b benchmark) main(ctx context.Context, args []string, s Streams) error {
 	}
 	if err != nil {
 		return &UsageError{err}
+	}
+	if t, err := parseTarget(ctx, o.URL, true); err == nil && t.secure && !slices.Contains(b.flags, "ca") {
+		return &UsageError{fmt.Errorf("--url %s: throng bench %s speaks no TLS", o.URL, b.name)}
 	}
 	p := newProgress(s.Err)
 	r, err := b.run(ctx, &o, p)

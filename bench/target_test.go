@@ -27,7 +27,9 @@ func TestTargetIsThisMachine(t *testing.T) {
 		{"ws://0.0.0.0:8080", false, "!--allow-remote must be given"},
 		{"ws://[::ffff:192.0.2.1]:8080", false, "!not a loopback address"},
 		{"ws://192.0.2.1:8080", true, "192.0.2.1:8080"},
-		{"wss://127.0.0.1:8080", false, `!the scheme is "wss"`},
+		{"wss://127.0.0.1:8080", false, "127.0.0.1:8080"},
+		{"https://127.0.0.1", false, "127.0.0.1:443"},
+		{"ftp://127.0.0.1:8080", false, `!the scheme is "ftp"`},
 		{"ws://127.0.0.1:0", false, "!the port is not a number"},
 		{"ws://127.0.0.1:x", false, "!port"},
 	} {
