@@ -361,6 +361,29 @@ func TestAppend(t *testing.T) {
 	}
 }
 
+// TestPagesOfAKeptLog fills a data directory in two runs, of which the second one
+// goes on where the first has ended, and has a server read it.
+func TestPagesOfAKeptLog(t *testing.T) {
+	dir := t.TempDir()
+	for range 2 {
+		fill := strings.Fields("append --rooms 7 --messages 700 --outstanding 50 --room-prefix kept --keep")
+		if o := measure(t, append(fill, dir)...); o.Sent != 700 || o.Delivered != 700 {
+			t.Errorf("%+v", o)
+		}
+	}
+	server := throngtest.Start(t, throngtest.Options{DataDir: dir})
+	pages := strings.Fields("pages --rooms 7 --messages 200 --room-prefix kept --duration 100ms --url " + server.URL(""))
+	for _, more := range []string{"", "--places 5 --connections 3", "--page 200 --processes 2 --connections 2"} {
+		if o := measure(t, append(pages, strings.Fields(more)...)...); o.Delivered%o.Sent != 0 || o.Delivered < 50*o.Sent {
+			t.Errorf("%s: %d pages have %d messages", more, o.Sent, o.Delivered)
+		}
+	}
+	code, _, stderr := throngtest.Run(t, nil, append([]string{"bench"}, append(pages, "--messages", "300", "--page", "300")...)...)
+	if code != 1 || !strings.Contains(stderr, "shorter than asked for") {
+		t.Errorf("a page of more than there is: exits with %d\n%s", code, stderr)
+	}
+}
+
 // startFloor builds a floor and starts it.
 func startFloor(t *testing.T, mode string) (url string, pid int) {
 	t.Helper()
@@ -431,6 +454,7 @@ func TestCommandLine(t *testing.T) {
 		{"fanout --size 3 --page 7", 64, "--page"},
 		{"fanout --size 3", 64, "--size 3"},
 		{"fanout --processes 0", 64, "--processes 0"},
+		{"pages --messages 49 --url ws://127.0.0.1:1 --pid " + strconv.Itoa(os.Getpid()), 1, "less than a page of 50"},
 		{"storm --url wss://127.0.0.1:1", 64, "throng bench storm speaks no TLS"},
 		{"echo --url wss://127.0.0.1:1 --ca /nowhere/at/all --pid " + strconv.Itoa(os.Getpid()), 1, "--ca"},
 		{"handshake --token-file /nowhere/at/all", 1, "no process that listens there"},

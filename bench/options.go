@@ -32,10 +32,12 @@ type options struct {
 	Processes   int           `json:"processes"`
 	PID         int           `json:"pid"`
 	Page        int           `json:"page"`
+	Places      int           `json:"places,omitempty"`   // pages: 0 for all
 	Scenario    string        `json:"scenario,omitempty"` // rest
 	Requests    int           `json:"requests,omitempty"` // rest: under way at any time
 	Durability  string        `json:"durability"`
 	Dir         string        `json:"dir"`
+	Keep        string        `json:"keep,omitempty"` // append
 	Deflate     bool          `json:"deflate"`
 	AllowRemote bool          `json:"allow_remote"`
 	CA          string        `json:"ca,omitempty"`         // a PEM file, for wss
@@ -43,6 +45,8 @@ type options struct {
 	Admission   float64       `json:"admission,omitempty"`  // storm: handshakes a second, 0 for the default
 	TokenFile   string        `json:"token_file,omitempty"` // handshake: "" for anonymous ones
 	Prefix      string        `json:"prefix"`               // of the rooms' names, new in each run
+
+	filled bool // the rooms are those of a log, not of connections
 }
 
 // maxConns is how many sockets one process of the generator takes, within the
@@ -97,7 +101,7 @@ func (o *options) field(name string) any {
 		"members": &o.Conns, "connections": &o.Conns, "rooms": &o.Rooms, "publishers": &o.Publishers, "size": &o.Size,
 		"outstanding": &o.Outstanding, "slow-readers": &o.SlowReaders, "page": &o.Page, "scenario": &o.Scenario, "requests": &o.Requests, "processes": &o.Processes, "pid": &o.PID,
 		"rate": &o.Rate, "messages": &o.Messages, "allow-remote": &o.AllowRemote, "deflate": &o.Deflate, "impatient": &o.Impatient, "admission": &o.Admission,
-		"token-file": &o.TokenFile, "ca": &o.CA,
+		"token-file": &o.TokenFile, "ca": &o.CA, "keep": &o.Keep, "places": &o.Places,
 		"duration": &o.Duration, "warmup": &o.Warmup, "settle": &o.Settle, "timeout": &o.Timeout,
 	}[name]
 }
@@ -122,6 +126,8 @@ var flagHelp = map[string]string{
 	"requests":     "connections that ask, each for one thing at a time",
 	"durability":   "when a message counts: async or sync",
 	"dir":          "where a directory is made to write in, and removed",
+	"keep":         "a data directory, which throng serve can use later, in place of --dir: the messages are added to those that are there, and stay",
+	"places":       "pages that are asked for again and again, each once before the measurement; 0 for any",
 	"deflate":      "offer permessage-deflate; the server must agree, see compress.enabled",
 	"timeout":      "how long to wait for anything to happen",
 	"impatient":    "clients come again at once, not when they are told to",
@@ -155,8 +161,8 @@ func (o *options) validateLoad(codecs []string, p *problems) {
 	p.unless(slices.Contains(codecs, o.Codec), "--codec %q: one of %s", o.Codec, strings.Join(codecs, ", "))
 	p.unless(o.Processes >= 1 && o.Processes <= 64, "--processes %d: from 1 to 64", o.Processes)
 	p.unless(o.Conns >= max(o.Processes, 1) && o.Conns <= maxConns*o.Processes, "%d connections in %d processes: from 1 to %d in each", o.Conns, o.Processes, maxConns)
-	p.unless(o.Rooms <= o.Conns, "--rooms %d: at most the number of connections, %d", o.Rooms, o.Conns)
-	p.unless(o.Publishers >= 1 && o.Publishers*o.Rooms <= o.Conns, "--publishers %d: from 1 to the members of a room", o.Publishers)
+	p.unless(o.Rooms <= o.Conns || o.filled, "--rooms %d: at most the number of connections, %d", o.Rooms, o.Conns)
+	p.unless(o.Publishers >= 1 && o.Publishers*o.Rooms <= o.Conns || o.filled, "--publishers %d: from 1 to the members of a room", o.Publishers)
 	p.unless(o.Codec != codecFloor || o.Publishers == 1, "--publishers %d: a floor has no order among authors, so that only one can be checked", o.Publishers)
 	p.unless(o.Admission >= 0, "--admission %g: 0 or more", o.Admission)
 	p.unless(o.Rate >= 0, "--rate %g: 0 or more", o.Rate)

@@ -92,6 +92,15 @@ func benchmarks() []benchmark {
 			run:     runHistory,
 		},
 		{
+			name:    "pages",
+			summary: "ask for pages at random places of rooms that throng bench append --keep has filled",
+			codecs:  []string{codecJSON},
+			flags:   append([]string{"connections", "rooms", "messages", "page", "places", "duration"}, serverFlags...),
+			help:    map[string]string{"messages": "messages that each room holds", "rooms": "rooms that are filled"},
+			preset:  func(o *options) { o.Conns, o.Rooms, o.Messages, o.Page, o.filled = 1, 1000, 1000, 50, true },
+			run:     runPages,
+		},
+		{
 			name:    "resume",
 			summary: "fill rooms with messages, and have all members join again at once, having missed all of them",
 			codecs:  []string{codecJSON},
@@ -133,10 +142,13 @@ func benchmarks() []benchmark {
 		{
 			name:    "append",
 			summary: "append messages to the log within this process, and the same bytes to a plain file",
-			flags:   []string{"rooms", "size", "messages", "durability", "dir"},
-			help:    map[string]string{"messages": "messages in all"},
-			preset:  func(o *options) { o.Rooms, o.Messages, o.Outstanding = 1000, 1_000_000, 8192 },
-			run:     runAppend,
+			flags:   []string{"rooms", "size", "messages", "outstanding", "durability", "dir", "keep", "room-prefix"},
+			help: map[string]string{
+				"messages":    "messages in all",
+				"outstanding": "messages under way at any time: as many publishers as wait for the answer to their last one",
+			},
+			preset: func(o *options) { o.Rooms, o.Messages, o.Outstanding = 1000, 1_000_000, 8192 },
+			run:    runAppend,
 		},
 	}
 }

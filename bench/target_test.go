@@ -76,8 +76,8 @@ func TestParseUsage(t *testing.T) {
 	if own, err := readUsage(os.Getpid()); err != nil || own.total() < 0 {
 		t.Errorf("this process: %+v, %v", own, err)
 	}
-	if pss, err := readPSS(os.Getpid()); err != nil || pss < 1<<20 {
-		t.Errorf("this process has a PSS of %d bytes, %v", pss, err)
+	if m, err := readMemory(os.Getpid()); err != nil || m.pss < 1<<20 || m.rss < m.pss {
+		t.Errorf("this process has a memory of %+v bytes, %v", m, err)
 	}
 }
 

@@ -82,6 +82,8 @@ func newWorker(ctx context.Context, j job, progress func(*tally)) (worker, error
 		return newStorm(part)
 	case "history":
 		return newHistory(part)
+	case "pages":
+		return newPages(part)
 	case "resume":
 		return newResume(part)
 	default:
