@@ -49,6 +49,11 @@ func runAppend(ctx context.Context, o *options, p *progress) (_ *result, err err
 	if o.Messages == 0 {
 		return nil, &UsageError{errors.New("--messages 0: at least 1")}
 	}
+	if o.Keep != "" {
+		if err := os.MkdirAll(o.Keep, 0o700); err != nil {
+			return nil, err
+		}
+	}
 	dir, err := os.MkdirTemp(cmp.Or(o.Keep, o.Dir), "throng-bench-")
 	if err != nil {
 		return nil, err

@@ -35,6 +35,7 @@ type results struct {
 			} `json:"connections"`
 		} `json:"result"`
 	} `json:"runs"`
+	Curves []curve `json:"curves"`
 }
 
 func main() {
@@ -56,6 +57,11 @@ func draw(dir string) error {
 	var r results
 	if err := json.Unmarshal(raw, &r); err != nil {
 		return err
+	}
+	for _, c := range r.Curves {
+		if err := c.draw(dir); err != nil {
+			return fmt.Errorf("%s: %w", c.Name, err)
+		}
 	}
 	if err := drawCPU(&r, dir); err != nil {
 		return err
@@ -98,14 +104,14 @@ func gather(r *results, cells string, value func(i int) (float64, bool)) []sampl
 }
 
 func drawCPU(r *results, dir string) error {
-	all := gather(r, "fan-out, ", func(i int) (float64, bool) {
+	all := gather(r, "fan-out to ", func(i int) (float64, bool) {
 		s := r.Runs[i].Result.Server
 		if s == nil {
 			return 0, false
 		}
 		return s.CPU, true
 	})
-	return boxes("Fan-out to one room: CPU time of the server", "µs for each delivery", all, filepath.Join(dir, "fanout-cpu.svg"))
+	return boxes("Fan-out to one room, by its members: CPU time of the server", "µs for each delivery", all, filepath.Join(dir, "fanout-cpu.svg"))
 }
 
 func drawLatency(r *results, dir string) error {
