@@ -149,6 +149,7 @@ func (o *options) validate(codecs []string) error {
 	}
 	problems.unless(o.Rooms >= 1, "--rooms %d: at least 1", o.Rooms)
 	problems.unless(o.Size >= leastContent && o.Size <= 16<<20, "--size %d: from %d, which is what is embedded, to 16 MiB", o.Size, leastContent)
+	problems.unless(o.Size >= roomyContent || o.Conns <= shortAuthors, "--size %d: with more than %d connections at least %d", o.Size, shortAuthors, roomyContent)
 	problems.unless(o.Duration > 0, "--duration %v: above 0", o.Duration)
 	problems.unless(o.Timeout > 0, "--timeout %v: above 0", o.Timeout)
 	problems.unless(o.Warmup >= 0, "--warmup %v: 0 or more", o.Warmup)

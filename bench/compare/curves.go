@@ -100,11 +100,11 @@ func byRoomsInLog(p *plan) cell {
 	}
 }
 
-// byPayload begins with what the generator embeds in a message.
+// byPayload begins with the least that the generator can embed in a message.
 func byPayload(p *plan) cell {
 	return cell{
 		name: curvePrefix + "CPU for a delivery, by payload", rounds: 1,
-		sides: points(some(p, []int{34, 128, 1 << 10, 4 << 10, 16 << 10, 64 << 10}), func(codec string, size int) []string {
+		sides: points(some(p, []int{16, 128, 1 << 10, 4 << 10, 16 << 10, 64 << 10}), func(codec string, size int) []string {
 			return p.fanout(codec, 1000, 1, "--size", strconv.Itoa(size))
 		}),
 		curve: &axes{x: "bytes of content", unit: us, cost: cpu},
