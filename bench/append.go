@@ -2,7 +2,6 @@ package bench
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -28,7 +27,7 @@ const (
 // appendResult is what appending costs in this process.
 type appendResult struct {
 	appendFigures
-	File appendFigures `json:"file"` // the same bytes to a plain file
+	File *appendFigures `json:"file,omitempty"` // the same bytes to a plain file; nil where the log stays
 }
 
 type appendFigures struct {
@@ -44,7 +43,8 @@ func figures(messages uint64, elapsed time.Duration, used usage) appendFigures {
 }
 
 // runAppend measures the log without sockets: as many writers as there are
-// cores append to many rooms, with thousands of messages on their way.
+// cores append to many rooms, with thousands of messages on their way. A log that
+// is to stay has no plain file beside it.
 func runAppend(ctx context.Context, o *options, p *progress) (_ *result, err error) {
 	if o.Messages == 0 {
 		return nil, &UsageError{errors.New("--messages 0: at least 1")}
@@ -53,8 +53,9 @@ func runAppend(ctx context.Context, o *options, p *progress) (_ *result, err err
 		if err := os.MkdirAll(o.Keep, 0o700); err != nil {
 			return nil, err
 		}
+		return appendToLog(ctx, filepath.Join(o.Keep, storeFolder), o, p)
 	}
-	dir, err := os.MkdirTemp(cmp.Or(o.Keep, o.Dir), "throng-bench-")
+	dir, err := os.MkdirTemp(o.Dir, "throng-bench-")
 	if err != nil {
 		return nil, err
 	}
@@ -65,21 +66,21 @@ func runAppend(ctx context.Context, o *options, p *progress) (_ *result, err err
 	if err != nil {
 		return nil, fmt.Errorf("the plain file: %w", err)
 	}
-	p.stage("appending %d messages to the log", o.Messages)
-	log := filepath.Join(dir, "log")
-	if o.Keep != "" {
-		log = filepath.Join(o.Keep, storeFolder)
+	r, err := appendToLog(ctx, filepath.Join(dir, storeFolder), o, p)
+	if err == nil {
+		r.Append.File = &file
 	}
-	a, err := newAppender(log, o)
+	return r, err
+}
+
+func appendToLog(ctx context.Context, dir string, o *options, p *progress) (*result, error) {
+	p.stage("appending %d messages to the log", o.Messages)
+	a, err := newAppender(dir, o)
 	if err != nil {
 		return nil, err
 	}
 	r, err := a.run(ctx)
-	if err != nil {
-		return nil, errors.Join(err, a.store.Close())
-	}
-	r.Append.File = file
-	return r, a.store.Close()
+	return r, errors.Join(err, a.store.Close())
 }
 
 const (

@@ -129,7 +129,9 @@ func (r *result) table() string {
 	}
 	if a := r.Append; a != nil {
 		row("appended", "%.0f messages/s, %.3f µs of CPU each", a.PerSecond, a.CPUPerMessage)
-		row("plain file", "%.0f messages/s, %.3f µs of CPU each", a.File.PerSecond, a.File.CPUPerMessage)
+		if a.File != nil {
+			row("plain file", "%.0f messages/s, %.3f µs of CPU each", a.File.PerSecond, a.File.CPUPerMessage)
+		}
 	}
 	if r.Rest != nil {
 		r.Rest.rows(row)
