@@ -49,9 +49,9 @@ func connectionCells(p *plan) []cell {
 		figures: func(s seen) []figure {
 			return []figure{
 				newFigure("RSS of an idle connection that has joined", inBytes, s.of(sideThrong, idleRSS), none, 0),
-				newFigure("the same after a message in every room", inBytes, s.of(sideThrong, afterRSS), atMost, 600),
+				newFigure("RSS of it after a message in every room", inBytes, s.of(sideThrong, afterRSS), atMost, 600),
 				newFigure("PSS of an idle connection that has joined", inBytes, s.of(sideThrong, idlePSS), none, 0),
-				newFigure("the same after a message in every room", inBytes, s.of(sideThrong, afterPSS), none, 0),
+				newFigure("PSS of it after a message in every room", inBytes, s.of(sideThrong, afterPSS), none, 0),
 				newFigure("the same, floor", inBytes, s.of(sideFloor, afterPSS), none, 0),
 			}
 		},
@@ -60,7 +60,7 @@ func connectionCells(p *plan) []cell {
 	secured := throng
 	secured.tls = true
 	overTLS := cell{
-		name: "connections over TLS", rounds: min(2, p.Rounds),
+		name: "connections over TLS", rounds: 1,
 		sides: []side{
 			{name: sideTLS, server: secured, more: trusting, args: p.conn("json", p.Members, p.Settle.String())},
 		},

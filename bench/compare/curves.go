@@ -55,7 +55,7 @@ func points[T int | uint64](sizes []T, args func(codec string, size T) []string)
 
 func byConnections(p *plan) cell {
 	var sides []side
-	for _, n := range some(p, []int{1000, 4000, 8000, p.Crowd}) {
+	for _, n := range some(p, []int{1000, 4000, p.Crowd}) {
 		sides = append(sides, side{name: sideThrong, x: float64(n), server: throng, args: p.conn("json", n, p.Settle.String())})
 	}
 	return cell{
@@ -144,7 +144,7 @@ func newCurve(c cell, s seen) curve {
 // figures says how much more a unit costs at the largest size than at the least.
 func (c curve) figures() (all []figure) {
 	for _, l := range c.Lines {
-		if n := len(l.Points); n > 1 {
+		if n := len(l.Points); n > 1 && l.Points[0][1] > 0 {
 			growth := l.Points[n-1][1] / l.Points[0][1]
 			all = append(all, newFigure("curve of "+c.Name+", "+l.Name+": the largest to the least", ratio, []float64{growth}, none, 0))
 		}

@@ -1,6 +1,9 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // throngUnkept keeps no history.
 var throngUnkept = throngServer{flags: throng.flags, config: "[namespace.default]\nhistory_size = 0\n"}
@@ -45,22 +48,28 @@ func saturated(p *plan, members int) cell {
 	of := func(codec, outstanding string) []string {
 		return p.fanout(codec, members, 1, "--outstanding", outstanding)
 	}
+	sides := []side{
+		{name: four, server: throng, args: of("json", "4")},
+		{name: batchFour, server: floorBatch, args: of("floor", "4")},
+		{name: sixteen, server: throng, args: of("json", "16")},
+		{name: oneSixteen, server: floorOne, args: of("floor", "16")},
+	}
+	if members == p.Members { // once is enough
+		sides = append(sides, side{name: binaryFour, server: throng, args: of("binary", "4")})
+	}
 	return cell{
-		name: name, rounds: p.Rounds,
-		sides: []side{
-			{name: four, server: throng, args: of("json", "4")},
-			{name: batchFour, server: floorBatch, args: of("floor", "4")},
-			{name: sixteen, server: throng, args: of("json", "16")},
-			{name: oneSixteen, server: floorOne, args: of("floor", "16")},
-			{name: binaryFour, server: throng, args: of("binary", "4")},
-		},
+		name: name, rounds: p.Rounds, sides: sides,
 		figures: func(s seen) []figure {
-			return []figure{
+			var binary []figure
+			if members == p.Members {
+				binary = append(binary, newFigure("the same, binary codec", ratio, s.ratio(binaryFour, batchFour, cpu), none, 0))
+			}
+			return slices.Concat([]figure{
 				newFigure(name+", 4 outstanding: CPU to the batching floor's", ratio, s.ratio(four, batchFour, cpu), atMost, 1.1),
-				newFigure("the same, binary codec", ratio, s.ratio(binaryFour, batchFour, cpu), none, 0),
+			}, binary, []figure{
 				newFigure(name+", 16 outstanding: CPU to the one-by-one floor's", ratio, s.ratio(sixteen, oneSixteen, cpu), atMost, 1.0/3),
 				newFigure("the same: deliveries a second to the one-by-one floor's", ratio, s.ratio(sixteen, oneSixteen, rate), atLeast, 3),
-			}
+			})
 		},
 	}
 }

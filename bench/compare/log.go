@@ -51,9 +51,9 @@ func resuming(p *plan) cell {
 	}
 }
 
-// The rooms of the large log.
+// The large log.
 const (
-	largeRooms  = 10_000
+	largeEach   = 2000 // messages that each room has in the end
 	largePrefix = "kept"
 	cellLarge   = "history page, large log"
 	sideCold    = "cold"
@@ -61,17 +61,18 @@ const (
 	sideFill    = "append"
 )
 
-// stage is a size of the large log, in messages.
+// largeStages is the sizes at which the large log is asked for pages, in messages:
+// a page of each room at least.
 func largeStages(p *plan) []uint64 { return []uint64{p.Log / 20, p.Log / 4, p.Log} }
 
 // largeLog fills a log step by step, and asks it for pages at each size. The last
 // step is that of the bars; all of them are a curve. The log's directory goes
 // with the runner's.
 func largeLog(p *plan) []cell {
-	dir := filepath.Join(p.Work, "large")
+	dir, rooms := filepath.Join(p.Work, "large"), int(p.Log/largeEach)
 	server := throngServer{flags: throng.flags, kept: dir, config: "[namespace.default]\nhistory_size = 1_000_000_000\n"}
 	pages := func(messages uint64, more ...string) []string {
-		args := []string{"pages", "--rooms", strconv.Itoa(largeRooms), "--messages", strconv.FormatUint(messages/largeRooms, 10), "--room-prefix", largePrefix, "--duration", p.Duration.String()}
+		args := []string{"pages", "--rooms", strconv.Itoa(rooms), "--messages", strconv.FormatUint(messages/uint64(rooms), 10), "--room-prefix", largePrefix, "--duration", p.Duration.String()}
 		return append(args, more...)
 	}
 	var all []cell
@@ -81,7 +82,7 @@ func largeLog(p *plan) []cell {
 		fill := cell{
 			within: cellLarge,
 			name:   curvePrefix + "append, by messages in the log", rounds: 1,
-			sides: []side{{name: sideFill, x: x, args: p.appendTo(largeRooms, messages-before, "async", "--keep", dir, "--room-prefix", largePrefix)}},
+			sides: []side{{name: sideFill, x: x, args: p.appendTo(rooms, messages-before, "async", "--keep", dir, "--room-prefix", largePrefix)}},
 			curve: &axes{x: "messages in the log", unit: us, cost: appendCPU},
 		}
 		ask := cell{

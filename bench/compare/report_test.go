@@ -78,7 +78,7 @@ func TestReport(t *testing.T) {
 	}
 	for _, line := range []string{
 		"| PSS of an idle connection that has joined | bytes | 400 | 400 to 400 |  |  |",
-		"| the same after a message in every room | bytes | 601 | 601 to 601 | at most 600 | not met |",
+		"| RSS of it after a message in every room | bytes | 601 | 601 to 601 | at most 600 | not met |",
 		"| fan-out to 5000, one at a time: CPU to the floor's | ratio | 1.500 | 1 to 2 | at most 1.050 | not met |",
 		"| fan-out to 5000, one at a time: CPU with history (async) to that without | ratio | 0 | not measured | at most 1.050 | not met |",
 		"| 1,000 rooms of 10: CPU to the better floor's | ratio | 1.500 | 1.500 to 1.500 | at most 1.300 | not met |",
