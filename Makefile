@@ -58,8 +58,8 @@ bin/floor: bench/floor/floor.c
 	gcc -std=gnu11 -O2 -Wall -Wextra -o $@ $<
 
 .PHONY: bench
-bench: build bin/floor ## measure throng beside C programs, about 15 minutes; QUICK=1 for a rough run
-	go run ./bench/compare --out $(RESULTS) $(if $(QUICK),--quick)
+bench: build bin/floor ## measure throng beside C programs, about 25 minutes; QUICK=1 for a rough run
+	go run ./bench/compare --out $(RESULTS) $(if $(QUICK),--quick) --curves
 	cd bench/plot && go run . '$(CURDIR)/$(RESULTS)'
 
 .PHONY: bin/peers

@@ -27,7 +27,7 @@ type echo struct {
 	stopAt   int64
 	quota    uint64 // messages of each connection
 	underWay int
-	payload  []byte
+	out      []byte // frames to be sent together
 }
 
 // echoState is where a connection's messages stand. They come back in order.
@@ -50,10 +50,14 @@ func newEcho(part share) (*echo, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.loop.handled = e.flush
 	for i := range e.loop.conns {
 		e.loop.conns[i].index = int32(part.first + i)
 	}
-	e.opener = opener{target: part.target, process: part.process, request: e.request, atOnce: opensAtOnce, timeout: part.options.Timeout}
+	if e.opener, err = newOpener(e.loop, part, e.request); err != nil {
+		e.close()
+		return nil, err
+	}
 	return e, nil
 }
 
@@ -115,15 +119,17 @@ func (e *echo) run(ctx context.Context) error {
 				return false, nil
 			}
 			e.tally.lateness(due, e.loop.clock.now())
-			return true, e.send(i, due)
+			e.add(i, due)
+			return true, e.flush(&e.loop.conns[i])
 		})
 	}
 	e.closed = true
 	for i := range e.state {
 		for range e.options.Outstanding {
-			if err := e.next(i, start); err != nil {
-				return err
-			}
+			e.next(i, start)
+		}
+		if err := e.flush(&e.loop.conns[i]); err != nil {
+			return err
 		}
 	}
 	for e.loop.clock.now() < e.stopAt && e.underWay > 0 {
@@ -134,35 +140,44 @@ func (e *echo) run(ctx context.Context) error {
 	return nil
 }
 
-func (e *echo) next(i int, due int64) error {
-	if due >= e.stopAt || uint64(e.state[i].sent) >= e.state[i].quotaEnd {
-		return nil
+func (e *echo) next(i int, due int64) {
+	if due < e.stopAt && uint64(e.state[i].sent) < e.state[i].quotaEnd {
+		e.add(i, due)
 	}
-	return e.send(i, due)
 }
 
-func (e *echo) send(i int, due int64) error {
+// add makes a connection's next message, which flush sends: what follows the
+// messages of one read goes out in one write, as a client's would that pipelines.
+func (e *echo) add(i int, due int64) {
 	s, c := &e.state[i], &e.loop.conns[i]
 	s.sent++
 	e.underWay++
 	e.tally.Sent++
-	e.payload = beginFrame(e.payload[:0])
-	op := ws.OpText
+	start, op := len(e.out), ws.OpText
 	stamp := stamp{author: c.index, seq: s.sent, due: due}
+	e.out = beginFrame(e.out)
 	switch {
 	case e.ping:
-		e.payload = append(e.payload, pingPrefix...)
-		e.payload = strconv.AppendInt(e.payload, due, 10)
-		e.payload = append(e.payload, '}')
+		e.out = append(e.out, pingPrefix...)
+		e.out = strconv.AppendInt(e.out, due, 10)
+		e.out = append(e.out, '}')
 	case e.foreign != nil:
 		op = e.foreign.opcode()
-		e.payload = e.foreign.appendEcho(e.payload, stamp, e.options.Size)
+		e.out = e.foreign.appendEcho(e.out, stamp, e.options.Size)
 	default:
 		op = ws.OpBinary
-		e.payload = appendContent(e.payload, stamp, e.options.Size)
+		e.out = appendContent(e.out, stamp, e.options.Size)
 	}
-	e.payload = endFrame(e.payload, 0, op)
-	return e.loop.send(c, e.payload)
+	e.out = endFrame(e.out, start, op)
+}
+
+func (e *echo) flush(c *conn) error {
+	if len(e.out) == 0 {
+		return nil
+	}
+	err := e.loop.send(c, e.out)
+	e.out = e.out[:0]
+	return err
 }
 
 var (
@@ -211,7 +226,7 @@ func (e *echo) message(c *conn, payload []byte, at int64) error {
 	e.tally.Bytes += uint64(len(payload))
 	e.tally.Latency.record(due, at)
 	if e.closed {
-		return e.next(i, e.loop.clock.now())
+		e.next(i, e.loop.clock.now())
 	}
 	return nil
 }

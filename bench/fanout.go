@@ -72,7 +72,10 @@ func newFanout(part share) (*fanout, error) {
 	if part.options.Deflate {
 		f.loop.inflater = newInflater()
 	}
-	f.opener = opener{target: part.target, process: part.process, request: f.request, atOnce: opensAtOnce, timeout: part.options.Timeout}
+	if f.opener, err = newOpener(f.loop, part, f.request); err != nil {
+		f.close()
+		return nil, err
+	}
 	f.place()
 	return f, nil
 }

@@ -17,9 +17,9 @@ import (
 // peer is a server over another library: see bench/peers.
 type peer struct {
 	name  string
-	codec string   // of throng bench, "" for the floor's
-	run   []string // its command
-	idle  []string // the same for the comparison of memory, where it collects its garbage
+	codec string // of throng bench, "" for the floor's
+	run   peerServer
+	idle  peerServer // the same for the comparison of memory, where it collects its garbage
 }
 
 // goPeers are those of bench/peers' own binary.
@@ -39,30 +39,24 @@ var nodePeers = []peer{
 	{name: "socket.io", codec: "socket.io"},
 }
 
+// peerServer is a peer that runs.
+type peerServer []string
+
+func (s peerServer) command(*plan, string) ([]string, error) { return s, nil }
+
 // The cells of peers. In each, throng and the floors take turns with all of them.
 const (
-	peersOne   = "large room one at a time"
-	peersFour  = "large room with four outstanding"
-	peersRooms = "small rooms"
-	peersEcho  = "echo"
-	peersConn  = "connections"
+	peersOne       = "large room one at a time"
+	peersFour      = "large room with four outstanding"
+	peersRooms     = "small rooms"
+	peersEcho      = "echo"
+	peersHandshake = "handshake"
+	peersConn      = "connections"
 )
-
-// peersPlan is p with the sizes of this comparison: rounds of some two minutes,
-// and one of memory, which hardly differs between runs, of five.
-func peersPlan(p plan, rounds int, quick bool) plan {
-	p.Rounds, p.Duration, p.Warmup = 5, 2*time.Second, 500*time.Millisecond
-	if quick {
-		p.Rounds, p.Duration, p.Warmup = 1, time.Second, 200*time.Millisecond
-		p.Members, p.Connections, p.Rooms = 1000, 2000, 200
-	}
-	p.Rounds = cmp.Or(rounds, p.Rounds)
-	return p
-}
 
 // foundPeers completes the peers' commands, and says on standard error which are
 // left out.
-func foundPeers(p plan) []peer {
+func foundPeers(p *plan) []peer {
 	var found []peer
 	for _, one := range goPeers {
 		one.run = []string{p.Peers, one.name, "--listen", "127.0.0.1:0"}
@@ -86,43 +80,48 @@ func foundPeers(p plan) []peer {
 	return found
 }
 
-// kind is a peer's among the kinds of servers, running or collecting garbage.
-func peerKind(i int, idle bool) serverKind {
-	k := firstPeer + serverKind(2*i)
-	if idle {
-		k++
+func peersCells(p *plan, found []peer) []cell {
+	all := []string{"--members", strconv.Itoa(p.Members), "--size", "128"}
+	small := []string{"--members", "10000", "--rooms", "1000", "--size", "128"}
+	crowd := []string{"--connections", strconv.Itoa(p.Crowd), "--rooms", strconv.Itoa(p.Crowd / 10), "--size", "128", "--timeout", "30s"}
+
+	four := newPeersCell(found, peersFour, p.Rounds, "fanout", p.timed(append(slices.Clip(all), "--outstanding", "4")...))
+	batch := four.sides[1]
+	batch.name, batch.server = sideBatch, floorBatch
+	four.sides = append(four.sides, batch)
+
+	// The others upgrade and no more; those with a protocol of their own begin it
+	// later.
+	handshake := newPeersCell(found, peersHandshake, p.Rounds, "handshake", p.timed("--connections", "64"))
+	handshake.sides = slices.DeleteFunc(handshake.sides, func(s side) bool {
+		return slices.ContainsFunc(found, func(one peer) bool { return one.name == s.name && one.codec != "" })
+	})
+
+	return []cell{
+		newPeersCell(found, peersOne, p.Rounds, "fanout", p.timed(all...)),
+		four,
+		newPeersCell(found, peersRooms, p.Rounds, "fanout", p.timed(small...)),
+		newPeersCell(found, peersEcho, p.Rounds, "echo", p.timed("--connections", "1000", "--size", "128")),
+		handshake,
+		idlePeers(p, newPeersCell(found, peersConn, 1, "conn", crowd), found),
 	}
-	return k
 }
 
-func peersCells(p plan, found []peer) []cell {
-	timed := []string{"--size", "128", "--duration", p.Duration.String(), "--warmup", p.Warmup.String()}
-	members, rooms := strconv.Itoa(p.Members), strconv.Itoa(p.Members/5)
-	all := append([]string{"--members", members}, timed...)
-	// A quiet throng gives memory back within ten seconds; those that collect
-	// their garbage all the time need no more than two rounds of it.
-	conn := []string{"--connections", strconv.Itoa(p.Connections), "--rooms", strconv.Itoa(p.Rooms), "--size", "128", "--timeout", "30s"}
-
-	cells := []cell{
-		newPeersCell(found, peersOne, p.Rounds, "fanout", all),
-		newPeersCell(found, peersFour, p.Rounds, "fanout", append(slices.Clip(all), "--outstanding", "4")),
-		newPeersCell(found, peersRooms, p.Rounds, "fanout", append([]string{"--members", strconv.Itoa(2 * p.Members), "--rooms", rooms}, timed...)),
-		newPeersCell(found, peersEcho, p.Rounds, "echo", append([]string{"--connections", "1000"}, timed...)),
-		newPeersCell(found, peersConn, 1, "conn", conn),
-	}
-	cells[1].sides = append(cells[1].sides, side{sideBatch, floorBatch, cells[1].sides[1].args})
-	for i := range cells[4].sides {
-		s := &cells[4].sides[i]
-		settle := "5s"
-		if s.server == throng {
-			settle = "12s"
+// idlePeers has the peers collect their garbage all the time, so that they need
+// no longer rest; a quiet throng gives memory back within ten seconds.
+func idlePeers(p *plan, c cell, found []peer) cell {
+	for i := range c.sides {
+		s := &c.sides[i]
+		settle := min(p.Settle, 5*time.Second)
+		if s.name == sideThrong {
+			settle = p.Settle
 		}
-		s.args = append(slices.Clip(s.args), "--settle", settle)
-		if s.server >= firstPeer {
-			s.server++ // which collects its garbage
+		s.args = append(slices.Clip(s.args), "--settle", settle.String())
+		if at := slices.IndexFunc(found, func(one peer) bool { return one.name == s.name }); at >= 0 {
+			s.server = found[at].idle
 		}
 	}
-	return cells
+	return c
 }
 
 // newPeersCell has throng and the floor first. All do the same, each in its own
@@ -132,10 +131,18 @@ func newPeersCell(found []peer, name string, rounds int, command string, args []
 	if command == "echo" {
 		own, floors = "echo", "echo"
 	}
-	with := func(codec string) []string { return append([]string{command, "--codec", codec}, args...) }
-	c := cell{name, rounds, []side{{sideThrong, throng, with(own)}, {sideFloor, floorOne, with(floors)}}}
-	for i, one := range found {
-		c.sides = append(c.sides, side{one.name, peerKind(i, false), with(cmp.Or(one.codec, floors))})
+	with := func(codec string) []string {
+		if command == "handshake" {
+			return append([]string{command}, args...)
+		}
+		return append([]string{command, "--codec", codec}, args...)
+	}
+	c := cell{name: name, rounds: rounds, sides: []side{
+		{name: sideThrong, server: throng, args: with(own)},
+		{name: sideFloor, server: floorOne, args: with(floors)},
+	}}
+	for _, one := range found {
+		c.sides = append(c.sides, side{name: one.name, server: one.run, args: with(cmp.Or(one.codec, floors))})
 	}
 	return c
 }
@@ -143,18 +150,14 @@ func newPeersCell(found []peer, name string, rounds int, command string, args []
 // comparePeers writes peers.json and peers.md. A peer that fails in a round has
 // no figure of it, which the report says; the others go on.
 func comparePeers(ctx context.Context, p plan) error {
-	r, err := newRunner(p)
+	r, err := newRunner(&p)
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(r.dir)
-	found := foundPeers(p)
-	r.peers = make(map[serverKind][]string)
-	for i, one := range found {
-		r.peers[peerKind(i, false)], r.peers[peerKind(i, true)] = one.run, one.idle
-	}
+	found := foundPeers(&p)
 	var failed []string
-	for _, c := range peersCells(p, found) {
+	for _, c := range peersCells(&p, found) {
 		if len(p.Only) > 0 && !slices.Contains(p.Only, c.name) {
 			continue
 		}

@@ -45,27 +45,15 @@ func newPeersReport(runs []run, found []peer) *peersReport {
 	r.ratio("the same with 4 outstanding, to the batching floor's", peersFour, sideBatch, perDelivery)
 	r.ratio("1,000 rooms of 10, to the one-by-one floor's", peersRooms, sideFloor, perDelivery)
 	r.ratio("echo, 1,000 connections, depth 1: CPU for each message, to the floor's", peersEcho, sideFloor, perDelivery)
-	r.ratio("opening a connection and joining: CPU, to the floor's", peersConn, sideFloor, perOpen)
+	r.ratio("handshake: CPU for each, to the floor's", peersHandshake, sideFloor, perDelivery)
+	r.ratio("opening a connection and joining: CPU, to the floor's", peersConn, sideFloor, func(one *run) float64 { return one.Took.Connections.CPU })
 	r.row("memory of an idle connection, PSS, bytes", "bytes", func(name string) []float64 {
-		return r.values(peersConn, name, func(one *run) float64 { return idle(&one.Took) })
+		return r.values(peersConn, name, func(one *run) float64 { return idlePSS(&one.Took) })
 	})
 	r.row("the same after a message in every room, bytes", "bytes", func(name string) []float64 {
-		return r.values(peersConn, name, func(one *run) float64 { return after(&one.Took) })
+		return r.values(peersConn, name, func(one *run) float64 { return afterPSS(&one.Took) })
 	})
 	return r
-}
-
-// perOpen is the server's CPU time for a handshake, a session and a join.
-func perOpen(one *run) float64 {
-	var result struct {
-		Connections struct {
-			CPUPerOpen float64 `json:"cpu_us_per_open"`
-		}
-	}
-	if json.Unmarshal(one.Result, &result) != nil { // it has been read before
-		return 0
-	}
-	return result.Connections.CPUPerOpen
 }
 
 func (r *peersReport) row(name, unit string, values func(server string) []float64) {
