@@ -13,15 +13,15 @@ import (
 func TestForeignDialectsAreJSON(t *testing.T) {
 	for _, test := range []struct{ got, prefix, want string }{
 		{
-			string(centrifugeDialect{}.appendPublish(nil, "ann", "lobby", stamp{seq: 5}, leastContent)), "",
+			string(centrifugeDialect{}.appendPublish(nil, "ann", "lobby", stamp{seq: 5}, roomyContent)), "",
 			`{"id":7,"publish":{"channel":"lobby","data":"00000000000000050000000000000000"}}`,
 		},
 		{
-			string(centrifugeDialect{}.appendEcho(nil, stamp{seq: 5}, leastContent)), "",
+			string(centrifugeDialect{}.appendEcho(nil, stamp{seq: 5}, roomyContent)), "",
 			`{"id":7,"rpc":{"data":"00000000000000050000000000000000"}}`,
 		},
 		{
-			string(socketIODialect{}.appendEcho(nil, stamp{seq: 5}, leastContent)), "42",
+			string(socketIODialect{}.appendEcho(nil, stamp{seq: 5}, roomyContent)), "42",
 			`42["echo","00000000000000050000000000000000"]`,
 		},
 		{string(socketIODialect{}.appendJoin(nil, "lobby")), "40", `40{"room":"lobby"}`},
@@ -46,7 +46,7 @@ func TestForeignDialectsAreJSON(t *testing.T) {
 
 // TestForeignDialectsRead has each kind of frame as the servers write it.
 func TestForeignDialectsRead(t *testing.T) {
-	content := string(appendContent(nil, sample, leastContent))
+	content := string(appendContent(nil, sample, roomyContent))
 	behind := content[1:]
 	for _, test := range []struct {
 		codec, frame string
