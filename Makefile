@@ -58,8 +58,8 @@ bin/floor: bench/floor/floor.c
 	gcc -std=gnu11 -O2 -Wall -Wextra -o $@ $<
 
 .PHONY: bench
-bench: build bin/floor ## measure throng beside C programs, about 15 minutes; QUICK=1 for a rough run
-	go run ./bench/compare --out $(RESULTS) $(if $(QUICK),--quick)
+bench: build bin/floor ## measure throng beside C programs, about 25 minutes; QUICK=1 for a rough run
+	go run ./bench/compare --out $(RESULTS) $(if $(QUICK),--quick) --curves
 	cd bench/plot && go run . '$(CURDIR)/$(RESULTS)'
 
 # The guest of make million: its connections, its rooms, the members of the
@@ -78,6 +78,16 @@ million: build ## hold a million connections in a guest, an hour or less; CONNEC
 	OUT='$(abspath $(RESULTS))' ACCEL='$(ACCEL)' MEMORY='$(MEMORY)' SLOW='$(SLOW)' \
 		PASS='CONNECTIONS=$(CONNECTIONS) ROOMS=$(ROOMS) LARGEST=$(LARGEST) HOLD=$(HOLD)' \
 		bench/guest/guest bench/guest/million bench/guest/throng.toml bin/throng bin/generator
+
+.PHONY: bin/peers
+bin/peers:
+	cd bench/peers && go vet . && go test -count=1 . && go build -o ../../bin/peers .
+
+.PHONY: peers
+peers: build bin/floor ## measure throng beside servers over other libraries, about 20 minutes; ROUNDS=3 for fewer
+	@if command -v npm >/dev/null; then cd bench/peers/node && npm ci --ignore-scripts; else echo 'npm is not installed: ws and socket.io are left out'; fi
+	$(MAKE) bin/peers
+	go run ./bench/compare --peers --out $(RESULTS) $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 .PHONY: wrk
 wrk: build ## load handshakes, plain HTTP and the REST API with wrk, and check its counts

@@ -27,7 +27,7 @@ const (
 // appendResult is what appending costs in this process.
 type appendResult struct {
 	appendFigures
-	File appendFigures `json:"file"` // the same bytes to a plain file
+	File *appendFigures `json:"file,omitempty"` // the same bytes to a plain file; nil where the log stays
 }
 
 type appendFigures struct {
@@ -43,10 +43,17 @@ func figures(messages uint64, elapsed time.Duration, used usage) appendFigures {
 }
 
 // runAppend measures the log without sockets: as many writers as there are
-// cores append to many rooms, with thousands of messages on their way.
+// cores append to many rooms, with thousands of messages on their way. A log that
+// is to stay has no plain file beside it.
 func runAppend(ctx context.Context, o *options, p *progress) (_ *result, err error) {
 	if o.Messages == 0 {
 		return nil, &UsageError{errors.New("--messages 0: at least 1")}
+	}
+	if o.Keep != "" {
+		if err := os.MkdirAll(o.Keep, 0o700); err != nil {
+			return nil, err
+		}
+		return appendToLog(ctx, filepath.Join(o.Keep, storeFolder), o, p)
 	}
 	dir, err := os.MkdirTemp(o.Dir, "throng-bench-")
 	if err != nil {
@@ -59,18 +66,27 @@ func runAppend(ctx context.Context, o *options, p *progress) (_ *result, err err
 	if err != nil {
 		return nil, fmt.Errorf("the plain file: %w", err)
 	}
+	r, err := appendToLog(ctx, filepath.Join(dir, storeFolder), o, p)
+	if err == nil {
+		r.Append.File = &file
+	}
+	return r, err
+}
+
+func appendToLog(ctx context.Context, dir string, o *options, p *progress) (*result, error) {
 	p.stage("appending %d messages to the log", o.Messages)
-	a, err := newAppender(filepath.Join(dir, "log"), o)
+	a, err := newAppender(dir, o)
 	if err != nil {
 		return nil, err
 	}
 	r, err := a.run(ctx)
-	if err != nil {
-		return nil, errors.Join(err, a.store.Close())
-	}
-	r.Append.File = file
-	return r, a.store.Close()
+	return r, errors.Join(err, a.store.Close())
 }
+
+const (
+	storeFolder  = "store"       // of the log in a data directory
+	keptMessages = 1_000_000_000 // of each room, in a log that is kept: no retention's doing is measured
+)
 
 // appender appends through the store.
 type appender struct {
@@ -92,6 +108,9 @@ func newAppender(dir string, o *options) (*appender, error) {
 	if err := ns.Durability.UnmarshalText([]byte(o.Durability)); err != nil {
 		return nil, err
 	}
+	if o.Keep != "" {
+		ns.HistorySize = keptMessages
+	}
 	a := &appender{options: o, free: make(chan *proto.Publish, o.Outstanding), tally: newTally(), states: make([]stream, o.Rooms), clock: newClock()}
 	a.content = appendContent(nil, stamp{}, o.Size)
 	for range o.Outstanding {
@@ -106,9 +125,16 @@ func newAppender(dir string, o *options) (*appender, error) {
 		if err != nil {
 			return nil, errors.Join(err, a.store.Close())
 		}
-		a.rooms = append(a.rooms, r)
+		a.rooms, a.states[i].last = append(a.rooms, r), r.Head().Offset
 	}
 	return a, nil
+}
+
+// appendVaried appends content that differs from message to message as that of
+// fan-outs does: where the log stays, what it takes on the disk matters, and
+// what reading it costs.
+func appendVaried(dst []byte, n uint64, size int) []byte {
+	return appendContent(dst, stamp{author: int32(n % (1 << 14)), seq: uint32(n), due: int64(n * 0x9e3779b97f4a7c15)}, size)
 }
 
 // landed is the rooms' sink: it checks and times what has been appended.
@@ -162,7 +188,11 @@ func (a *appender) write(ctx context.Context) {
 			return
 		}
 		p := <-a.free
-		*p = proto.Publish{Message: proto.Message{From: userName(0), Content: a.content}, Origin: a.clock.now()}
+		content := a.content
+		if a.options.Keep != "" {
+			content = appendVaried(nil, n, a.options.Size)
+		}
+		*p = proto.Publish{Message: proto.Message{From: userName0, Content: content}, Origin: a.clock.now()}
 		if err := a.rooms[n%uint64(len(a.rooms))].Append(p); err != nil {
 			a.failed.CompareAndSwap(nil, err)
 			a.free <- p

@@ -22,6 +22,16 @@ type opener struct {
 	timeout time.Duration // without any progress
 }
 
+// newOpener makes the opener of a loop's connections. Where the server speaks
+// TLS, the loop has to be closed even if this fails.
+func newOpener(l *loop, part share, request func(*conn) []byte) (o opener, err error) {
+	o = opener{target: part.target, process: part.process, request: request, atOnce: opensAtOnce, timeout: part.options.Timeout}
+	if part.target.secure {
+		l.secured, err = newSecured(part)
+	}
+	return o, err
+}
+
 // The key and its answer are the example of RFC 6455, section 1.3.
 const (
 	upgradeKey    = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -124,40 +134,60 @@ func (l *loop) open(ctx context.Context, o *opener) error {
 }
 
 // dial begins a connection. The request waits in pending for the socket.
-func (l *loop) dial(c *conn, o *opener) error {
+func (l *loop) dial(c *conn, o *opener) (err error) {
+	var fd int
+	if l.secured != nil {
+		fd, err = l.secured.dial()
+	} else {
+		fd, err = o.connect(c.slow, o.process+int(l.slot(c))/maxConns)
+	}
+	if err != nil {
+		return err
+	}
+	c.fd, c.state, c.writes, c.pending = int32(fd), stateConnecting, true, o.request(c)
+	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT, Fd: l.slot(c)}
+	return unix.EpollCtl(l.ep, unix.EPOLL_CTL_ADD, fd, &event)
+}
+
+// connect begins a TCP connection from one of the source addresses, of which each
+// has ports for maxConns, and returns its socket.
+func (o *opener) connect(slow bool, source int) (fd int, err error) {
 	family := unix.AF_INET
 	if o.target.addr.Addr().Is6() {
 		family = unix.AF_INET6
 	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("socket: %w", err)
+		return 0, fmt.Errorf("socket: %w", err)
 	}
-	c.fd, c.state, c.writes, c.pending = int32(fd), stateConnecting, true, o.request(c)
+	defer func() {
+		if err != nil {
+			_ = unix.Close(fd)
+		}
+	}()
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
-		return fmt.Errorf("TCP_NODELAY: %w", err)
+		return fd, fmt.Errorf("TCP_NODELAY: %w", err)
 	}
 	if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
-		return fmt.Errorf("SO_LINGER: %w", err)
+		return fd, fmt.Errorf("SO_LINGER: %w", err)
 	}
-	if c.slow { // what the kernel takes in for a client that hangs should not matter
+	if slow { // what the kernel takes in for a client that hangs should not matter
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, slowBuffer); err != nil {
-			return fmt.Errorf("SO_RCVBUF: %w", err)
+			return fd, fmt.Errorf("SO_RCVBUF: %w", err)
 		}
 	}
-	if source := o.target.source(o.process + int(l.slot(c))/maxConns); source != nil {
+	if from := o.target.source(source); from != nil {
 		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err != nil {
-			return fmt.Errorf("IP_BIND_ADDRESS_NO_PORT: %w", err)
+			return fd, fmt.Errorf("IP_BIND_ADDRESS_NO_PORT: %w", err)
 		}
-		if err := unix.Bind(fd, source); err != nil {
-			return fmt.Errorf("bind: %w", err)
+		if err := unix.Bind(fd, from); err != nil {
+			return fd, fmt.Errorf("bind: %w", err)
 		}
 	}
 	if err := unix.Connect(fd, o.target.sockaddr()); err != nil && !errors.Is(err, unix.EINPROGRESS) {
-		return fmt.Errorf("connect to %s: %w", o.target.addr, err)
+		return fd, fmt.Errorf("connect to %s: %w", o.target.addr, err)
 	}
-	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT, Fd: l.slot(c)}
-	return unix.EpollCtl(l.ep, unix.EPOLL_CTL_ADD, fd, &event)
+	return fd, nil
 }
 
 // connected ends the TCP handshake and sends the request.

@@ -39,12 +39,36 @@ type pager interface {
 	readPage(payload []byte, each func(offset uint64)) (next string, err error)
 }
 
+// echoer is a dialect in which the server can be asked to send a message back.
+// Its appendJoin takes "" for no room, and the server answers with evSession or
+// evJoined.
+type echoer interface {
+	dialect
+	appendEcho(dst []byte, s stamp, size int) []byte
+}
+
+// batcher is a dialect in which a frame can hold several of the server's
+// messages. Cut takes the first one off.
+type batcher interface {
+	dialect
+	cut(payload []byte) (message, rest []byte)
+}
+
 // event is what a server said.
 type event struct {
 	kind   eventKind
 	offset uint64 // message, ack; joined and lag: the head; gap: the next one
 	stamp  stamp  // message
-	text   []byte // page, failed: what the server said
+	text   []byte // page, failed: what the server said; echo: the content, behind its quote
+}
+
+// readUnnumbered takes a message of a server that does not number them: the
+// author's count stands in for the offset, since a room has one author.
+func (ev *event) readUnnumbered(content []byte) (err error) {
+	ev.kind = evMessage
+	ev.stamp, err = readStamp(content)
+	ev.offset = uint64(ev.stamp.seq)
+	return err
 }
 
 type eventKind uint8
@@ -58,6 +82,7 @@ const (
 	evLag
 	evGap
 	evPage   // of history
+	evEcho   // a message has come back
 	evFailed // a command was refused, or the connection put out of its room
 )
 
@@ -67,7 +92,16 @@ const (
 	codecBinary = "binary"
 	codecFloor  = "floor"
 	codecEcho   = "echo"
+
+	codecCentrifuge = "centrifuge"
+	codecSocketIO   = "socket.io"
 )
+
+// numbered says whether the server of a codec gives messages their offsets. Of
+// the others each room has one author, by whose count the order is checked.
+func numbered(codec string) bool {
+	return codec == codecJSON || codec == codecBinary
+}
 
 func newDialect(codec string) (dialect, error) {
 	switch codec {
@@ -77,6 +111,10 @@ func newDialect(codec string) (dialect, error) {
 		return binaryDialect{}, nil
 	case codecFloor:
 		return floorDialect{}, nil
+	case codecCentrifuge:
+		return centrifugeDialect{}, nil
+	case codecSocketIO:
+		return socketIODialect{}, nil
 	default:
 		return nil, fmt.Errorf("no codec %q", codec)
 	}

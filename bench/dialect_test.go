@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"strings"
@@ -21,17 +22,33 @@ func codecOf(codec string) proto.Codec {
 var sample = stamp{author: 17_999, seq: 4_000_000_000, due: 1<<62 + 12345}
 
 func TestStampSurvives(t *testing.T) {
-	for _, size := range []int{leastContent, leastContent + 1, 128, 10_000} {
+	for _, size := range []int{leastContent, leastContent + 1, roomyContent - 1, roomyContent, roomyContent + 1, 128, 10_000} {
 		content := appendContent(nil, sample, size)
 		if len(content) != size {
 			t.Errorf("%d bytes of content were made, want %d", len(content), size)
 		}
+		want := sample
+		if size < roomyContent { // bits get lost, but none that count
+			want.seq &= 1<<24 - 1
+			want.due = want.due / 1000 % shortDueRange * 1000
+		}
 		got, err := readStamp(content[1:])
-		if err != nil || got != sample {
+		if err != nil || got != want {
 			t.Errorf("size %d: %+v, %v", size, got, err)
 		}
+		l := newLatency()
+		l.record(got.due, sample.due+7_000_000)
+		if ms := l.at(50); ms < 6.99 || ms > 7.01 {
+			t.Errorf("size %d: a message that took 7 ms is recorded with %v", size, ms)
+		}
 	}
-	for _, text := range []string{"", "too short", strings.Repeat("g", stampBytes), strings.Repeat("A", stampBytes)} {
+	for n := range uint64(shortAuthors) { // every digit, and quotes or escapes in none
+		content := appendContent(nil, stamp{author: int32(n), seq: uint32(n), due: int64(n) * 1000}, leastContent)
+		if got, err := readStamp(content[1:]); err != nil || got.author != int32(n) || bytes.ContainsAny(content[1:leastContent-1], "\"\\") {
+			t.Fatalf("%q: %+v, %v", content, got, err)
+		}
+	}
+	for _, text := range []string{"", "too short", strings.Repeat("g", stampBytes), strings.Repeat("A", stampBytes), `short"`, `############"`, `##############"`} {
 		if _, err := readStamp([]byte(text)); !errors.Is(err, errNoStamp) {
 			t.Errorf("%q: %v, want %v", text, err, errNoStamp)
 		}
@@ -143,11 +160,16 @@ func FuzzReadEvents(f *testing.F) {
 		f.Add(codecOf(name).AppendMessage(nil, &message, false))
 		f.Add(codecOf(name).AppendEvent(nil, &page))
 	}
-	f.Fuzz(func(_ *testing.T, payload []byte) { // must not panic, nor read beyond the payload
+	f.Add([]byte(`{"push":{"channel":"a","pub":{"data":"00000000000000050000000000000000"}}}` + "\n" + `{"id":3,"rpc":{"data":""}}`))
+	f.Add([]byte(`42["message",{"content":"00000000000000050000000000000000"}]`))
+	f.Fuzz(func(t *testing.T, payload []byte) { // must not panic, nor read beyond the payload
 		payload = payload[:len(payload):len(payload)]
 		for _, d := range []pager{jsonDialect{}, binaryDialect{}} {
 			_ = d.read(payload, new(event))
 			_, _ = d.readPage(payload, func(uint64) {})
+		}
+		for _, codec := range []string{codecCentrifuge, codecSocketIO} {
+			_, _ = readAll(mustDialect(t, codec), payload)
 		}
 	})
 }

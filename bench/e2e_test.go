@@ -3,6 +3,7 @@ package bench_test
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"os"
 	"os/exec"
@@ -78,10 +79,18 @@ type stormOutcome struct {
 	Implied      float64 `json:"implied_seconds"`
 }
 
+// patience is what commands are given to wait with for anything to happen: the
+// machine may be busy with other tests.
+const patience = "60s"
+
 // measure runs throng bench and returns the JSON object that it printed.
 func measure(t *testing.T, args ...string) outcome {
 	t.Helper()
-	code, stdout, stderr := throngtest.Run(t, nil, append([]string{"bench"}, args...)...)
+	command := []string{"bench", args[0]}
+	if args[0] != "append" { // it waits for no server
+		command = append(command, "--timeout", patience)
+	}
+	code, stdout, stderr := throngtest.Run(t, nil, append(command, args[1:]...)...)
 	if code != 0 {
 		t.Fatalf("throng bench %q exits with %d\n%s\n%s", args, code, stdout, stderr)
 	}
@@ -118,6 +127,9 @@ func TestBenchmarksAgainstTheServer(t *testing.T) {
 		"fanout --members 41 --messages 30 --warmup 100ms --rooms 2 --publishers 2 --processes 3",
 		"fanout --members 40 --duration 500ms --warmup 0 --size 2000 --slow-readers 10 --outstanding 16",
 		"echo --connections 5 --messages 100 --warmup 50ms --outstanding 3",
+		"echo --connections 5 --messages 100 --warmup 0 --size 16",
+		"fanout --members 40 --messages 50 --warmup 0 --size 16 --codec binary",
+		"fanout --members 40 --messages 50 --warmup 0 --size 20",
 		"echo --connections 5 --duration 300ms --warmup 50ms --size 100000",
 		"echo --connections 6 --duration 300ms --warmup 50ms --rate 200 --processes 2",
 		"echo --connections 5 --messages 100 --warmup 0 --codec json",
@@ -223,7 +235,7 @@ func checkStorm(t *testing.T, command string, o outcome) {
 // and kills the server while they wait for it.
 func TestStormPastTheBudget(t *testing.T) {
 	server := throngtest.Start(t, throngtest.Options{Args: []string{"--net-admission=200/s burst 5"}})
-	args := strings.Fields("storm --members 400 --rooms 4 --messages 20 --rate 40 --admission 200 --timeout 60s --url " + server.URL(""))
+	args := strings.Fields("storm --members 400 --rooms 4 --messages 20 --rate 40 --admission 200 --timeout " + patience + " --url " + server.URL(""))
 	type end struct {
 		code           int
 		stdout, stderr string
@@ -285,12 +297,93 @@ func gauge(t *testing.T, server *throngtest.Server, name string) float64 {
 	return 0
 }
 
+// TestHandshakes has clients of three users, and anonymous ones, connect.
+func TestHandshakes(t *testing.T) {
+	server := throngtest.Start(t, throngtest.Options{Args: []string{"--net-admission=1000000/s"}})
+	dir := t.TempDir()
+	good, bad := filepath.Join(dir, "good"), filepath.Join(dir, "bad")
+	var tokens string
+	for _, user := range []string{"ada", "bob", "cyd"} {
+		code, stdout, stderr := throngtest.Run(t, nil, "token", "--user", user, "--data-dir", server.DataDir)
+		if code != 0 {
+			t.Fatalf("throng token exits with %d\n%s", code, stderr)
+		}
+		tokens += stdout
+	}
+	if err := errors.Join(os.WriteFile(good, []byte(tokens), 0o600), os.WriteFile(bad, []byte("nobody\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	command := []string{"handshake", "--connections", "8", "--duration", "200ms", "--warmup", "50ms", "--url", server.URL("")}
+	const accepted = `throng_handshakes_total{result="accepted"}`
+	opened := gauge(t, server, accepted)
+	for _, more := range [][]string{nil, {"--processes", "2"}, {"--token-file", good}} {
+		if o := measure(t, append(command, more...)...); o.Sent != o.Delivered || o.Sent < 8 {
+			t.Errorf("%q: %d begun, %d done", more, o.Sent, o.Delivered)
+		} else if now := gauge(t, server, accepted); now < opened+float64(o.Delivered) {
+			t.Errorf("%q: the server opened %.0f connections, the generator counts %d", more, now-opened, o.Delivered)
+		} else {
+			opened = now
+		}
+	}
+	code, _, stderr := throngtest.Run(t, nil, append([]string{"bench"}, append(command, "--token-file", bad)...)...)
+	if code != 1 {
+		t.Errorf("a token that is none: exits with %d\n%s", code, stderr)
+	}
+}
+
+// TestBenchmarksOverTLS also shows what a certificate that is not trusted does.
+func TestBenchmarksOverTLS(t *testing.T) {
+	pair, other := throngtest.NewPair(t, "bench"), throngtest.NewPair(t, "other")
+	server := throngtest.Start(t, throngtest.Options{Args: []string{"--tls-cert", pair.Cert, "--tls-key", pair.Key, "--net-admission=1000000/s"}})
+	for _, command := range []string{
+		"conn --connections 30 --rooms 3 --settle 50ms",
+		"fanout --members 40 --messages 50 --warmup 50ms",
+		"fanout --members 40 --messages 20 --warmup 0 --size 60000 --outstanding 4 --processes 2",
+		"echo --connections 5 --messages 100 --warmup 0",
+		"handshake --connections 5 --duration 100ms --warmup 0",
+	} {
+		t.Run(command, func(t *testing.T) {
+			o := measure(t, append(strings.Fields(command), "--url", server.WSURL(""), "--ca", pair.Cert)...)
+			if o.Server == nil || o.Server.PID != server.PID() {
+				t.Errorf("the server's process: %+v, want pid %d", o.Server, server.PID())
+			}
+		})
+	}
+	code, _, stderr := throngtest.Run(t, nil, "bench", "echo", "--url", server.WSURL(""), "--ca", other.Cert, "--timeout", patience)
+	if code != 1 || !strings.Contains(stderr, "certificate") {
+		t.Errorf("another certificate: exits with %d\n%s", code, stderr)
+	}
+}
+
 func TestAppend(t *testing.T) {
 	for _, durability := range []string{"async", "sync"} {
 		o := measure(t, "append", "--rooms", "10", "--messages", "5000", "--durability", durability, "--dir", t.TempDir())
 		if o.Sent != 5000 || o.Delivered != 5000 || o.Append == nil || o.Append.PerSecond <= 0 || o.Append.File.PerSecond <= 0 {
 			t.Errorf("%s: %+v, append %+v", durability, o, o.Append)
 		}
+	}
+}
+
+// TestPagesOfAKeptLog fills a data directory in two runs, of which the second one
+// goes on where the first has ended, and has a server read it.
+func TestPagesOfAKeptLog(t *testing.T) {
+	dir := t.TempDir()
+	for range 2 {
+		fill := strings.Fields("append --rooms 7 --messages 700 --outstanding 50 --room-prefix kept --keep")
+		if o := measure(t, append(fill, dir)...); o.Sent != 700 || o.Delivered != 700 {
+			t.Errorf("%+v", o)
+		}
+	}
+	server := throngtest.Start(t, throngtest.Options{DataDir: dir})
+	pages := strings.Fields("pages --rooms 7 --messages 200 --room-prefix kept --duration 100ms --url " + server.URL(""))
+	for _, more := range []string{"", "--places 5 --connections 3", "--page 200 --processes 2 --connections 2"} {
+		if o := measure(t, append(pages, strings.Fields(more)...)...); o.Delivered%o.Sent != 0 || o.Delivered < 50*o.Sent {
+			t.Errorf("%s: %d pages have %d messages", more, o.Sent, o.Delivered)
+		}
+	}
+	code, _, stderr := throngtest.Run(t, nil, append([]string{"bench"}, append(pages, "--messages", "300", "--page", "300")...)...)
+	if code != 1 || !strings.Contains(stderr, "shorter than asked for") {
+		t.Errorf("a page of more than there is: exits with %d\n%s", code, stderr)
 	}
 }
 
@@ -330,8 +423,10 @@ func TestBenchmarksAgainstTheFloors(t *testing.T) {
 			"fanout --members 40 --messages 50 --warmup 100ms --codec floor",
 			"fanout --members 40 --messages 200 --warmup 0 --rooms 4 --outstanding 8 --codec floor",
 			"fanout --members 40 --messages 20 --warmup 0 --size 300000 --codec floor",
+			"fanout --members 40 --messages 50 --warmup 0 --size 16 --codec floor",
 			"echo --connections 5 --messages 100 --warmup 50ms --outstanding 3",
 			"echo --connections 5 --messages 100 --warmup 0 --size 100000",
+			"handshake --connections 5 --duration 100ms --warmup 50ms",
 		} {
 			t.Run(mode+" "+command, func(t *testing.T) {
 				o := measure(t, append(strings.Fields(command), "--url", url)...)
@@ -399,6 +494,10 @@ func TestCommandLine(t *testing.T) {
 		{"fanout --size 3 --page 7", 64, "--page"},
 		{"fanout --size 3", 64, "--size 3"},
 		{"fanout --processes 0", 64, "--processes 0"},
+		{"pages --messages 49 --url ws://127.0.0.1:1 --pid " + strconv.Itoa(os.Getpid()), 1, "less than a page of 50"},
+		{"storm --url wss://127.0.0.1:1", 64, "throng bench storm speaks no TLS"},
+		{"echo --url wss://127.0.0.1:1 --ca /nowhere/at/all --pid " + strconv.Itoa(os.Getpid()), 1, "--ca"},
+		{"handshake --token-file /nowhere/at/all", 1, "no process that listens there"},
 		{"storm --help", 0, "--impatient"},
 		{"storm --admission -1", 64, "--admission -1"},
 		{"rest --help", 0, "--scenario"},
@@ -423,7 +522,7 @@ func TestCommandLine(t *testing.T) {
 // TestRefusedUpgrade shows what a server says.
 func TestRefusedUpgrade(t *testing.T) {
 	server := throngtest.Start(t, throngtest.Options{NoDev: true})
-	code, _, stderr := throngtest.Run(t, nil, "bench", "echo", "--url", server.URL(""), "--timeout", "10s")
+	code, _, stderr := throngtest.Run(t, nil, "bench", "echo", "--url", server.URL(""), "--timeout", patience)
 	if code != 1 || !strings.Contains(stderr, "the upgrade was refused: HTTP/1.1 404") {
 		t.Errorf("exits with %d\n%s", code, stderr)
 	}

@@ -10,14 +10,16 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// echo sends each connection's messages to and fro: raw ones to /echo, or the
-// application's own heartbeat, PING and PONG, through a session.
+// echo sends each connection's messages to and fro: raw ones to /echo, those that
+// another server's protocol sends back, or the application's own heartbeat, PING
+// and PONG, through a session.
 type echo struct {
 	share
-	ping   bool // PING and PONG in place of raw messages
-	loop   *loop
-	opener opener
-	state  []echoState // by the connection's place
+	ping    bool   // PING and PONG in place of raw messages
+	foreign echoer // the same for another server's protocol, nil for none
+	loop    *loop
+	opener  opener
+	state   []echoState // by the connection's place
 
 	tally    *tally
 	cpu      usage
@@ -25,7 +27,7 @@ type echo struct {
 	stopAt   int64
 	quota    uint64 // messages of each connection
 	underWay int
-	payload  []byte
+	out      []byte // frames to be sent together
 }
 
 // echoState is where a connection's messages stand. They come back in order.
@@ -36,21 +38,35 @@ type echoState struct {
 
 func newEcho(part share) (*echo, error) {
 	e := &echo{share: part, ping: part.options.Codec == codecJSON, tally: newTally(), state: make([]echoState, part.conns)}
+	if codec := part.options.Codec; codec != codecEcho && codec != codecJSON {
+		d, err := newDialect(codec)
+		if err != nil {
+			return nil, err
+		}
+		e.foreign = d.(echoer)
+	}
 	var err error
 	e.loop, err = newLoop(part.conns, e, func() { part.report(e.tally) })
 	if err != nil {
 		return nil, err
 	}
+	e.loop.handled = e.flush
 	for i := range e.loop.conns {
 		e.loop.conns[i].index = int32(part.first + i)
 	}
-	e.opener = opener{target: part.target, process: part.process, request: e.request, atOnce: opensAtOnce, timeout: part.options.Timeout}
+	if e.opener, err = newOpener(e.loop, part, e.request); err != nil {
+		e.close()
+		return nil, err
+	}
 	return e, nil
 }
 
 func (e *echo) request(c *conn) []byte {
 	if e.ping {
 		return appendRequest(nil, e.target, wsPath(userName(c.index)), jsonDialect{}.subprotocol(), false)
+	}
+	if e.foreign != nil {
+		return appendRequest(nil, e.target, e.foreign.path(userName(c.index), ""), e.foreign.subprotocol(), false)
 	}
 	return appendRequest(nil, e.target, "/echo", "", false)
 }
@@ -103,15 +119,17 @@ func (e *echo) run(ctx context.Context) error {
 				return false, nil
 			}
 			e.tally.lateness(due, e.loop.clock.now())
-			return true, e.send(i, due)
+			e.add(i, due)
+			return true, e.flush(&e.loop.conns[i])
 		})
 	}
 	e.closed = true
 	for i := range e.state {
 		for range e.options.Outstanding {
-			if err := e.next(i, start); err != nil {
-				return err
-			}
+			e.next(i, start)
+		}
+		if err := e.flush(&e.loop.conns[i]); err != nil {
+			return err
 		}
 	}
 	for e.loop.clock.now() < e.stopAt && e.underWay > 0 {
@@ -122,30 +140,44 @@ func (e *echo) run(ctx context.Context) error {
 	return nil
 }
 
-func (e *echo) next(i int, due int64) error {
-	if due >= e.stopAt || uint64(e.state[i].sent) >= e.state[i].quotaEnd {
-		return nil
+func (e *echo) next(i int, due int64) {
+	if due < e.stopAt && uint64(e.state[i].sent) < e.state[i].quotaEnd {
+		e.add(i, due)
 	}
-	return e.send(i, due)
 }
 
-func (e *echo) send(i int, due int64) error {
+// add makes a connection's next message, which flush sends: what follows the
+// messages of one read goes out in one write, as a client's would that pipelines.
+func (e *echo) add(i int, due int64) {
 	s, c := &e.state[i], &e.loop.conns[i]
 	s.sent++
 	e.underWay++
 	e.tally.Sent++
-	e.payload = beginFrame(e.payload[:0])
-	op := ws.OpText
-	if e.ping {
-		e.payload = append(e.payload, pingPrefix...)
-		e.payload = strconv.AppendInt(e.payload, due, 10)
-		e.payload = append(e.payload, '}')
-	} else {
+	start, op := len(e.out), ws.OpText
+	stamp := stamp{author: c.index, seq: s.sent, due: due}
+	e.out = beginFrame(e.out)
+	switch {
+	case e.ping:
+		e.out = append(e.out, pingPrefix...)
+		e.out = strconv.AppendInt(e.out, due, 10)
+		e.out = append(e.out, '}')
+	case e.foreign != nil:
+		op = e.foreign.opcode()
+		e.out = e.foreign.appendEcho(e.out, stamp, e.options.Size)
+	default:
 		op = ws.OpBinary
-		e.payload = appendContent(e.payload, stamp{author: c.index, seq: s.sent, due: due}, e.options.Size)
+		e.out = appendContent(e.out, stamp, e.options.Size)
 	}
-	e.payload = endFrame(e.payload, 0, op)
-	return e.loop.send(c, e.payload)
+	e.out = endFrame(e.out, start, op)
+}
+
+func (e *echo) flush(c *conn) error {
+	if len(e.out) == 0 {
+		return nil
+	}
+	err := e.loop.send(c, e.out)
+	e.out = e.out[:0]
+	return err
 }
 
 var (
@@ -153,13 +185,37 @@ var (
 	pongPrefix = []byte(`{"type":"PONG","timestamp":`)
 )
 
+// opened connects to a foreign server's application, which then says when the
+// connection is ready.
 func (e *echo) opened(c *conn) error {
+	if e.foreign != nil {
+		return e.loop.send(c, endFrame(e.foreign.appendJoin(beginFrame(nil), ""), 0, e.foreign.opcode()))
+	}
+	return e.ready(c)
+}
+
+func (e *echo) ready(c *conn) error {
 	c.state = stateReady
 	e.opener.ready++
 	return nil
 }
 
 func (e *echo) frame(c *conn, _ ws.OpCode, payload []byte, at int64) error {
+	several, ok := e.foreign.(batcher)
+	if !ok {
+		return e.message(c, payload, at)
+	}
+	for len(payload) > 0 {
+		var message []byte
+		message, payload = several.cut(payload)
+		if err := e.message(c, message, at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *echo) message(c *conn, payload []byte, at int64) error {
 	i := int(e.loop.slot(c))
 	due, err := e.check(&e.state[i], c, payload)
 	if err != nil || due == 0 {
@@ -170,7 +226,7 @@ func (e *echo) frame(c *conn, _ ws.OpCode, payload []byte, at int64) error {
 	e.tally.Bytes += uint64(len(payload))
 	e.tally.Latency.record(due, at)
 	if e.closed {
-		return e.next(i, e.loop.clock.now())
+		e.next(i, e.loop.clock.now())
 	}
 	return nil
 }
@@ -186,10 +242,11 @@ func (e *echo) check(s *echoState, c *conn, payload []byte) (due int64, err erro
 		s.back++
 		return strconv.ParseInt(string(bytes.TrimSuffix(text, []byte{'}'})), 10, 64)
 	}
-	if len(payload) != e.options.Size {
-		return 0, fmt.Errorf("%d bytes came back of %d", len(payload), e.options.Size)
+	content, err := e.content(c, payload)
+	if err != nil || content == nil {
+		return 0, err
 	}
-	got, err := readStamp(payload[1:])
+	got, err := readStamp(content)
 	if err != nil {
 		return 0, err
 	}
@@ -204,6 +261,31 @@ func (e *echo) check(s *echoState, c *conn, payload []byte) (due int64, err erro
 	}
 	s.back = got.seq
 	return got.due, nil
+}
+
+// content is what has come back, behind its quote, nil where the frame is no
+// message that has.
+func (e *echo) content(c *conn, payload []byte) ([]byte, error) {
+	if e.foreign == nil {
+		if len(payload) != e.options.Size {
+			return nil, fmt.Errorf("%d bytes came back of %d", len(payload), e.options.Size)
+		}
+		return payload[1:], nil
+	}
+	var ev event
+	if err := e.foreign.read(payload, &ev); err != nil {
+		return nil, err
+	}
+	switch ev.kind {
+	case evEcho:
+		return ev.text, nil
+	case evSession, evJoined:
+		return nil, e.ready(c)
+	case evFailed:
+		return nil, fmt.Errorf("%w: %s", errRefused, ev.text)
+	default:
+		return nil, nil
+	}
 }
 
 // notPong passes over the session, and fails for an error.

@@ -13,6 +13,7 @@ import (
 type fanout struct {
 	share
 	dialect dialect
+	batcher batcher // the same, nil where a frame holds one message
 	loop    *loop
 	opener  opener
 	rooms   []roomState
@@ -62,7 +63,8 @@ func newFanout(part share) (*fanout, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &fanout{share: part, dialect: d, tally: newTally(), rooms: make([]roomState, part.options.Rooms)}
+	several, _ := d.(batcher)
+	f := &fanout{share: part, dialect: d, batcher: several, tally: newTally(), rooms: make([]roomState, part.options.Rooms)}
 	f.loop, err = newLoop(part.conns, f, func() { part.report(f.tally) })
 	if err != nil {
 		return nil, err
@@ -70,7 +72,10 @@ func newFanout(part share) (*fanout, error) {
 	if part.options.Deflate {
 		f.loop.inflater = newInflater()
 	}
-	f.opener = opener{target: part.target, process: part.process, request: f.request, atOnce: opensAtOnce, timeout: part.options.Timeout}
+	if f.opener, err = newOpener(f.loop, part, f.request); err != nil {
+		f.close()
+		return nil, err
+	}
 	f.place()
 	return f, nil
 }
@@ -138,10 +143,10 @@ func (f *fanout) step(ctx context.Context, in input) (output, error) {
 
 // opened joins the room.
 func (f *fanout) opened(c *conn) error {
-	if f.dialect.subprotocol() == "" {
+	frame := f.dialect.appendJoin(beginFrame(nil), roomName(f.options.Prefix, c.room))
+	if len(frame) == frameHeader { // the path has joined
 		return f.ready(c, 0)
 	}
-	frame := f.dialect.appendJoin(beginFrame(nil), roomName(f.options.Prefix, c.room))
 	return f.loop.send(c, endFrame(frame, 0, f.dialect.opcode()))
 }
 
@@ -159,6 +164,20 @@ func (f *fanout) ready(c *conn, offset uint64) error {
 
 // frame counts what arrives.
 func (f *fanout) frame(c *conn, _ ws.OpCode, payload []byte, at int64) error {
+	if f.batcher == nil {
+		return f.message(c, payload, at)
+	}
+	for len(payload) > 0 {
+		var message []byte
+		message, payload = f.batcher.cut(payload)
+		if err := f.message(c, message, at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *fanout) message(c *conn, payload []byte, at int64) error {
 	if err := f.dialect.read(payload, &f.ev); err != nil {
 		return err
 	}

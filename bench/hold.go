@@ -203,7 +203,7 @@ func (h *hold) settleAnd(ctx context.Context, moment string) error {
 
 // remember notes the memory of a moment.
 func (h *hold) remember(moment string) error {
-	m, err := readMemory(h.server.pid, moment)
+	m, err := readMoment(h.server.pid, moment)
 	if err != nil {
 		return fmt.Errorf("the memory of process %d: %w", h.server.pid, err)
 	}

@@ -25,9 +25,14 @@ func newLatency() *latency {
 	return &latency{hdrhistogram.New(leastLatency, mostLatency, 3)}
 }
 
-// record takes a message that was due and arrived at these times, in ns.
+// record takes a message that was due and arrived at these times, in ns. Of the
+// due time the lowest bits are enough (shortDueRange).
 func (l *latency) record(due, at int64) {
-	us := min(max((at-due)/int64(time.Microsecond), leastLatency), mostLatency)
+	us := (at/int64(time.Microsecond) - due/int64(time.Microsecond)) & (shortDueRange - 1)
+	if us > shortDueRange/2 { // it came before it was due
+		us = 0
+	}
+	us = min(max(us, leastLatency), mostLatency)
 	if err := l.h.RecordValue(us); err != nil {
 		panic("bench: a latency beyond the histogram: " + err.Error()) // it is clamped
 	}

@@ -60,8 +60,10 @@ type loop struct {
 	buf      []byte
 	events   [512]unix.EpollEvent
 	handler  handler
+	secured  *secured                       // nil where the server speaks no TLS
 	inflater *inflater                      // nil where compression is not offered
 	lost     func(c *conn, why error) error // takes a connection's failure; nil: it ends the run
+	handled  func(c *conn) error            // called when all frames of one read have been handled; may be nil
 	progress func()
 	nextTick int64
 	pings    uint64
@@ -98,6 +100,7 @@ func (l *loop) close() {
 	for i := range l.conns {
 		l.drop(&l.conns[i])
 	}
+	l.secured.close()
 	_ = unix.Close(l.timer)
 	_ = unix.Close(l.ep)
 }
@@ -147,7 +150,7 @@ func (l *loop) poll(ctx context.Context, until int64) error {
 			err = l.lost(c, err)
 		}
 		if err != nil {
-			return fmt.Errorf("connection %d: %w", c.index, err)
+			return errors.Join(fmt.Errorf("connection %d: %w", c.index, err), l.secured.failure())
 		}
 	}
 	return nil
@@ -199,6 +202,9 @@ func (l *loop) read(c *conn) error {
 		}
 		full := n == len(l.buf)-kept
 		rest, need, err := l.consume(c, l.buf[:kept+n])
+		if err == nil && l.handled != nil {
+			err = l.handled(c)
+		}
 		if err != nil {
 			return err
 		}

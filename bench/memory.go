@@ -12,7 +12,7 @@ import (
 // one moment. All but counts are bytes.
 type memoryMoment struct {
 	Moment    string `json:"moment"`
-	RSS       int64  `json:"rss_bytes"`        // of the process: VmRSS
+	RSS       int64  `json:"rss_bytes"`        // of the process
 	PSS       int64  `json:"pss_bytes"`        // its proportional set size
 	Sockets   int64  `json:"tcp_sockets"`      // of the machine: both ends, where both are on it
 	SocketMem int64  `json:"tcp_buffer_bytes"` // what they hold in buffers
@@ -20,20 +20,19 @@ type memoryMoment struct {
 	Available int64  `json:"machine_available_bytes"`
 }
 
-// readMemory reads proc_pid_status(5), smaps_rollup, proc_meminfo(5), and
-// /proc/net/sockstat.
-func readMemory(pid int, moment string) (m memoryMoment, err error) {
-	m.Moment = moment
-	if m.PSS, err = readOwnPSS(pid); err != nil {
+// readMoment reads smaps_rollup, proc_meminfo(5), and /proc/net/sockstat.
+func readMoment(pid int, moment string) (m memoryMoment, err error) {
+	of, err := readMemory(pid)
+	if err != nil {
 		return m, err
 	}
+	m.Moment, m.RSS, m.PSS = moment, of.rss, of.pss
 	var pages int64
 	for _, f := range []struct {
 		path, line, field string
 		value             *int64
 		unit              int64
 	}{
-		{fmt.Sprintf("/proc/%d/status", pid), "VmRSS:", "", &m.RSS, 1 << 10},
 		{"/proc/meminfo", "Slab:", "", &m.Slab, 1 << 10},
 		{"/proc/meminfo", "MemAvailable:", "", &m.Available, 1 << 10},
 		{"/proc/net/sockstat", "TCP:", "inuse", &m.Sockets, 1},

@@ -34,17 +34,22 @@ type options struct {
 	PID         int           `json:"pid"`
 	Page        int           `json:"page"`
 	Largest     int           `json:"largest,omitempty"`  // hold: members of the largest room, 0 for all rooms alike
+	Places      int           `json:"places,omitempty"`   // pages: 0 for all
 	Scenario    string        `json:"scenario,omitempty"` // rest
 	Requests    int           `json:"requests,omitempty"` // rest: under way at any time
 	Durability  string        `json:"durability"`
 	Dir         string        `json:"dir"`
+	Keep        string        `json:"keep,omitempty"` // append
 	Deflate     bool          `json:"deflate"`
 	AllowRemote bool          `json:"allow_remote"`
-	Impatient   bool          `json:"impatient,omitempty"` // storm
-	Admission   float64       `json:"admission,omitempty"` // storm: handshakes a second, 0 for the default
-	Prefix      string        `json:"prefix"`              // of the rooms' names, new in each run
+	CA          string        `json:"ca,omitempty"`         // a PEM file, for wss
+	Impatient   bool          `json:"impatient,omitempty"`  // storm
+	Admission   float64       `json:"admission,omitempty"`  // storm: handshakes a second, 0 for the default
+	TokenFile   string        `json:"token_file,omitempty"` // handshake: "" for anonymous ones
+	Prefix      string        `json:"prefix"`               // of the rooms' names, new in each run
 
-	perProcess int // connections that one process takes, where that is not maxConns
+	filled     bool // the rooms are those of a log, not of connections
+	perProcess int  // connections that one process takes, where that is not maxConns
 }
 
 // maxConns is how many sockets one process of the generator takes, within the
@@ -99,6 +104,7 @@ func (o *options) field(name string) any {
 		"members": &o.Conns, "connections": &o.Conns, "rooms": &o.Rooms, "publishers": &o.Publishers, "size": &o.Size,
 		"outstanding": &o.Outstanding, "slow-readers": &o.SlowReaders, "page": &o.Page, "largest": &o.Largest, "scenario": &o.Scenario, "requests": &o.Requests, "processes": &o.Processes, "pid": &o.PID,
 		"rate": &o.Rate, "messages": &o.Messages, "allow-remote": &o.AllowRemote, "deflate": &o.Deflate, "impatient": &o.Impatient, "admission": &o.Admission,
+		"token-file": &o.TokenFile, "ca": &o.CA, "keep": &o.Keep, "places": &o.Places,
 		"duration": &o.Duration, "warmup": &o.Warmup, "settle": &o.Settle, "timeout": &o.Timeout,
 	}[name]
 }
@@ -123,10 +129,14 @@ var flagHelp = map[string]string{
 	"requests":     "connections that ask, each for one thing at a time",
 	"durability":   "when a message counts: async or sync",
 	"dir":          "where a directory is made to write in, and removed",
+	"keep":         "a data directory, which throng serve can use later, in place of --dir: the messages are added to those that are there, and stay",
+	"places":       "pages that are asked for again and again, each once before the measurement; 0 for any",
 	"deflate":      "offer permessage-deflate; the server must agree, see compress.enabled",
 	"timeout":      "how long to wait for anything to happen",
 	"impatient":    "clients come again at once, not when they are told to",
 	"admission":    "the server's budget of handshakes a second (net.admission); 0 for the default, 2000 for each core",
+	"ca":           "a PEM file of authorities, or of the server's own certificate, for a server that speaks TLS (wss)",
+	"token-file":   "tokens to show in turn, one on each line, to /ws; without it the handshakes are anonymous ones to /echo",
 	"processes":    "processes that share the connections, 18000 in each at most",
 	"pid":          "the server's process, where it cannot be found by its port",
 	"allow-remote": "measure a server on another machine",
@@ -143,6 +153,7 @@ func (o *options) validate(codecs []string) error {
 	}
 	problems.unless(o.Rooms >= 1, "--rooms %d: at least 1", o.Rooms)
 	problems.unless(o.Size >= leastContent && o.Size <= 16<<20, "--size %d: from %d, which is what is embedded, to 16 MiB", o.Size, leastContent)
+	problems.unless(o.Size >= roomyContent || o.Conns <= shortAuthors, "--size %d: with more than %d connections at least %d", o.Size, shortAuthors, roomyContent)
 	problems.unless(o.Duration > 0, "--duration %v: above 0", o.Duration)
 	problems.unless(o.Timeout > 0, "--timeout %v: above 0", o.Timeout)
 	problems.unless(o.Warmup >= 0, "--warmup %v: 0 or more", o.Warmup)
@@ -156,9 +167,9 @@ func (o *options) validateLoad(codecs []string, p *problems) {
 	p.unless(slices.Contains(codecs, o.Codec), "--codec %q: one of %s", o.Codec, strings.Join(codecs, ", "))
 	p.unless(o.Processes >= 1 && o.Processes <= 64, "--processes %d: from 1 to 64", o.Processes)
 	p.unless(o.Conns >= max(o.Processes, 1) && o.Conns <= most*o.Processes, "%d connections in %d processes: from 1 to %d in each", o.Conns, o.Processes, most)
-	p.unless(o.Rooms <= o.Conns, "--rooms %d: at most the number of connections, %d", o.Rooms, o.Conns)
-	p.unless(o.Publishers >= 1 && o.Publishers*o.Rooms <= o.Conns, "--publishers %d: from 1 to the members of a room", o.Publishers)
-	p.unless(o.Codec != codecFloor || o.Publishers == 1, "--publishers %d: a floor has no order among authors, so that only one can be checked", o.Publishers)
+	p.unless(o.Rooms <= o.Conns || o.filled, "--rooms %d: at most the number of connections, %d", o.Rooms, o.Conns)
+	p.unless(o.Publishers >= 1 && o.Publishers*o.Rooms <= o.Conns || o.filled, "--publishers %d: from 1 to the members of a room", o.Publishers)
+	p.unless(numbered(o.Codec) || o.Publishers == 1, "--publishers %d: only throng has an order among authors, of others one can be checked", o.Publishers)
 	p.unless(o.Admission >= 0, "--admission %g: 0 or more", o.Admission)
 	p.unless(o.Rate >= 0, "--rate %g: 0 or more", o.Rate)
 	p.unless(o.Outstanding >= 1 && o.Outstanding <= 100_000, "--outstanding %d: from 1 to 100000", o.Outstanding)

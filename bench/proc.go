@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -101,28 +100,41 @@ func ownUsage() usage {
 	return usage{time.Duration(r.Utime.Nano()), time.Duration(r.Stime.Nano())}
 }
 
-// readPSS reads the proportional set size of a process and its children, in
-// bytes: their share of the memory that they have mapped, without the kernel's
-// buffers.
-func readPSS(pid int) (int64, error) {
-	return overFamily(pid, readOwnPSS, func(a, b int64) int64 { return a + b })
+// memory is what a process has of it, without the kernel's buffers, in bytes.
+type memory struct {
+	pss int64 // pages that others have mapped, too, divided among all that have
+	rss int64 // all pages that it has mapped
 }
 
-func readOwnPSS(pid int) (int64, error) {
-	f, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+// readMemory reads the memory of a process and its children.
+func readMemory(pid int) (memory, error) {
+	return overFamily(pid, readOwnMemory, func(a, b memory) memory { return memory{a.pss + b.pss, a.rss + b.rss} })
+}
+
+func readOwnMemory(pid int) (memory, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {
-		return 0, err
+		return memory{}, err
 	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		rest, ok := strings.CutPrefix(lines.Text(), "Pss:")
-		if !ok {
+	var m memory
+	found := 0
+	for line := range strings.Lines(string(text)) {
+		name, rest, _ := strings.Cut(line, ":")
+		field := map[string]*int64{"Pss": &m.pss, "Rss": &m.rss}[name]
+		if field == nil {
 			continue
 		}
-		kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(rest, "kB")), 10, 64)
-		return kib << 10, err
+		kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+		if err != nil {
+			return memory{}, err
+		}
+		*field = kib << 10
+		found++
 	}
-	return 0, errors.New("/proc/PID/smaps_rollup has no line Pss")
+	if found != 2 {
+		return memory{}, errors.New("/proc/PID/smaps_rollup has no lines Pss and Rss")
+	}
+	return m, nil
 }
 
 // cores is how many CPUs a process may run on.

@@ -69,6 +69,8 @@ type connectionResult struct {
 	CPUPerOpen      float64 `json:"cpu_us_per_open"`
 	IdlePSS         float64 `json:"idle_pss_bytes"`          // each, beyond the empty server
 	AfterPSS        float64 `json:"after_message_pss_bytes"` // each, after a message in every room
+	IdleRSS         float64 `json:"idle_rss_bytes"`          // the same as RSS
+	AfterRSS        float64 `json:"after_message_rss_bytes"`
 }
 
 // newResult makes a result of what was counted between two moments.
@@ -125,10 +127,13 @@ func (r *result) table() string {
 	if c := r.Connections; c != nil {
 		row("connections", "%.0f opened a second, %.1f µs of server CPU each", c.OpenedPerSecond, c.CPUPerOpen)
 		row("PSS of each", "%.0f bytes idle, %.0f bytes after a message in every room", c.IdlePSS, c.AfterPSS)
+		row("RSS of each", "%.0f bytes idle, %.0f bytes after a message in every room", c.IdleRSS, c.AfterRSS)
 	}
 	if a := r.Append; a != nil {
 		row("appended", "%.0f messages/s, %.3f µs of CPU each", a.PerSecond, a.CPUPerMessage)
-		row("plain file", "%.0f messages/s, %.3f µs of CPU each", a.File.PerSecond, a.File.CPUPerMessage)
+		if a.File != nil {
+			row("plain file", "%.0f messages/s, %.3f µs of CPU each", a.File.PerSecond, a.File.CPUPerMessage)
+		}
 	}
 	if r.Rest != nil {
 		r.Rest.rows(row)

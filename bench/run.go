@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,8 +52,8 @@ func benchmarks() []benchmark {
 		{
 			name:    "conn",
 			summary: "open connections that join rooms, and measure the server's memory for each",
-			codecs:  []string{codecJSON, codecBinary, codecFloor},
-			flags:   append([]string{"connections", "rooms", "size", "settle", "deflate"}, serverFlags...),
+			codecs:  []string{codecJSON, codecBinary, codecFloor, codecCentrifuge, codecSocketIO},
+			flags:   append([]string{"connections", "rooms", "size", "settle", "deflate", "ca"}, serverFlags...),
 			preset:  func(o *options) { o.Conns, o.Rooms, o.Messages = 1000, 100, 1 },
 			run:     runConn,
 		},
@@ -70,18 +71,27 @@ func benchmarks() []benchmark {
 		{
 			name:    "fanout",
 			summary: "publish to rooms, and count and time what each member gets",
-			codecs:  []string{codecJSON, codecBinary, codecFloor},
-			flags:   append([]string{"members", "rooms", "publishers", "size", "outstanding", "rate", "slow-readers", "duration", "messages", "warmup", "deflate"}, serverFlags...),
+			codecs:  []string{codecJSON, codecBinary, codecFloor, codecCentrifuge, codecSocketIO},
+			flags:   append([]string{"members", "rooms", "publishers", "size", "outstanding", "rate", "slow-readers", "duration", "messages", "warmup", "deflate", "ca"}, serverFlags...),
 			preset:  func(o *options) { o.Conns = 1000 },
 			run:     runFanout,
 		},
 		{
 			name:    "echo",
-			summary: "send messages to and fro on each connection: raw ones to /echo, or the protocol's PING",
-			codecs:  []string{codecEcho, codecJSON},
-			flags:   append([]string{"connections", "size", "outstanding", "rate", "duration", "messages", "warmup"}, serverFlags...),
+			summary: "send messages to and fro on each connection: raw ones to /echo, or the protocol's own: a PING, an RPC, an event",
+			codecs:  []string{codecEcho, codecJSON, codecCentrifuge, codecSocketIO},
+			flags:   append([]string{"connections", "size", "outstanding", "rate", "duration", "messages", "warmup", "ca"}, serverFlags...),
 			preset:  func(o *options) { o.Conns, o.Codec = 100, codecEcho },
 			run:     runEcho,
+		},
+		{
+			name:    "handshake",
+			summary: "open connections and drop them, over and over, and measure what the server spends on each",
+			codecs:  []string{codecEcho},
+			flags:   []string{"connections", "token-file", "duration", "warmup", "ca", "url", "processes", "pid", "timeout", "allow-remote"},
+			help:    map[string]string{"connections": "connections that are being opened at any time"},
+			preset:  func(o *options) { o.Conns, o.Codec = 64, codecEcho },
+			run:     runHandshake,
 		},
 		{
 			name:    "history",
@@ -91,6 +101,15 @@ func benchmarks() []benchmark {
 			help:    map[string]string{"messages": "messages that each room is filled with before"},
 			preset:  func(o *options) { o.Conns, o.Rooms, o.Messages, o.Outstanding = 16, 16, 5000, 64 },
 			run:     runHistory,
+		},
+		{
+			name:    "pages",
+			summary: "ask for pages at random places of rooms that throng bench append --keep has filled",
+			codecs:  []string{codecJSON},
+			flags:   append([]string{"connections", "rooms", "messages", "page", "places", "duration"}, serverFlags...),
+			help:    map[string]string{"messages": "messages that each room holds", "rooms": "rooms that are filled"},
+			preset:  func(o *options) { o.Conns, o.Rooms, o.Messages, o.Page, o.filled = 1, 1000, 1000, 50, true },
+			run:     runPages,
 		},
 		{
 			name:    "resume",
@@ -134,10 +153,13 @@ func benchmarks() []benchmark {
 		{
 			name:    "append",
 			summary: "append messages to the log within this process, and the same bytes to a plain file",
-			flags:   []string{"rooms", "size", "messages", "durability", "dir"},
-			help:    map[string]string{"messages": "messages in all"},
-			preset:  func(o *options) { o.Rooms, o.Messages, o.Outstanding = 1000, 1_000_000, 8192 },
-			run:     runAppend,
+			flags:   []string{"rooms", "size", "messages", "outstanding", "durability", "dir", "keep", "room-prefix"},
+			help: map[string]string{
+				"messages":    "messages in all",
+				"outstanding": "messages under way at any time: as many publishers as wait for the answer to their last one",
+			},
+			preset: func(o *options) { o.Rooms, o.Messages, o.Outstanding = 1000, 1_000_000, 8192 },
+			run:    runAppend,
 		},
 	}
 }
@@ -179,6 +201,9 @@ func (b benchmark) main(ctx context.Context, args []string, s Streams) error {
 	if err != nil {
 		return &UsageError{err}
 	}
+	if t, err := parseTarget(ctx, o.URL, true); err == nil && t.secure && !slices.Contains(b.flags, "ca") {
+		return &UsageError{fmt.Errorf("--url %s: throng bench %s speaks no TLS", o.URL, b.name)}
+	}
 	p := newProgress(s.Err)
 	r, err := b.run(ctx, &o, p)
 	p.end()
@@ -205,7 +230,7 @@ func usageText() string {
 	var b strings.Builder
 	b.WriteString("throng bench loads a server and measures it. The result is a JSON object on standard\noutput, and a table on standard error.\n\nUsage: throng bench BENCHMARK [FLAGS]\n\n")
 	for _, m := range benchmarks() {
-		fmt.Fprintf(&b, "  throng bench %-8s %s\n", m.name, m.summary)
+		fmt.Fprintf(&b, "  throng bench %-9s %s\n", m.name, m.summary)
 	}
 	b.WriteString("\nThe server runs with --dev. throng bench BENCHMARK --help lists the flags.\n")
 	return b.String()

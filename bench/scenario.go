@@ -40,9 +40,19 @@ func runEcho(ctx context.Context, o *options, p *progress) (*result, error) {
 	return runSteps(ctx, "echo", o, p)
 }
 
+// runHandshake measures handshakes: see handshake.
+func runHandshake(ctx context.Context, o *options, p *progress) (*result, error) {
+	return runSteps(ctx, "handshake", o, p)
+}
+
 // runHistory measures pages of history: see history.
 func runHistory(ctx context.Context, o *options, p *progress) (*result, error) {
 	return runSteps(ctx, "history", o, p)
+}
+
+// runPages measures pages at random places: see pages.
+func runPages(ctx context.Context, o *options, p *progress) (*result, error) {
+	return runSteps(ctx, "pages", o, p)
 }
 
 // runResume measures members that come back: see resume.
@@ -164,8 +174,10 @@ func runConn(ctx context.Context, o *options, p *progress) (*result, error) {
 	r.Connections = &connectionResult{
 		OpenedPerSecond: n / opened.Seconds(),
 		CPUPerOpen:      float64(opening.total()) / float64(time.Microsecond) / n,
-		IdlePSS:         float64(s.server.growth(idle)) / n,
-		AfterPSS:        float64(s.server.growth(after)) / n,
+		IdlePSS:         float64(s.server.growth(idle).pss) / n,
+		AfterPSS:        float64(s.server.growth(after).pss) / n,
+		IdleRSS:         float64(s.server.growth(idle).rss) / n,
+		AfterRSS:        float64(s.server.growth(after).rss) / n,
 	}
 	return r, nil
 }
@@ -190,14 +202,14 @@ func prime(ctx context.Context, o *options, p *progress) error {
 
 // rest leaves the server alone for the settling time, with the connections
 // open, and returns what memory it uses then.
-func (s *scenario) rest(ctx context.Context) (pss int64, err error) {
+func (s *scenario) rest(ctx context.Context) (m memory, err error) {
 	if s.server == nil {
-		return 0, nil
+		return m, nil
 	}
 	s.progress.stage("leaving the server alone")
 	if _, err := s.crew.do(ctx, input{Step: stepRest}); err != nil {
-		return 0, err
+		return m, err
 	}
 	s.server.sample()
-	return s.server.pss, nil
+	return s.server.now, nil
 }

@@ -8,12 +8,13 @@ import (
 
 // server watches the process that is measured.
 type server struct {
-	pid       int
-	cores     int
-	empty     int64 // PSS before the first connection
-	begin     usage
-	end       usage
-	pss, peak int64
+	pid   int
+	cores int
+	empty memory // before the first connection
+	begin usage
+	end   usage
+	now   memory
+	peak  int64 // PSS
 }
 
 // watchServer finds the server's process. A server of another machine has none
@@ -33,8 +34,8 @@ func watchServer(ctx context.Context, o *options) (*server, error) {
 		}
 	}
 	s := &server{pid: pid, cores: max(cores(pid), 1)}
-	s.empty, err = readPSS(pid)
-	s.peak = s.empty
+	s.empty, err = readMemory(pid)
+	s.peak = s.empty.pss
 	if err != nil {
 		return nil, fmt.Errorf("the memory of process %d: %w", pid, err)
 	}
@@ -55,8 +56,8 @@ func (s *server) sample() {
 	if s == nil {
 		return
 	}
-	if pss, err := readPSS(s.pid); err == nil { // a server that is gone fails its connections
-		s.pss, s.peak = pss, max(s.peak, pss)
+	if m, err := readMemory(s.pid); err == nil { // a server that is gone fails its connections
+		s.now, s.peak = m, max(s.peak, m.pss)
 	}
 }
 
@@ -96,18 +97,18 @@ func (s *server) used() usage {
 }
 
 // growth is what a memory size has beyond the empty server's.
-func (s *server) growth(pss int64) int64 {
+func (s *server) growth(m memory) memory {
 	if s == nil {
-		return 0
+		return memory{}
 	}
-	return pss - s.empty
+	return memory{m.pss - s.empty.pss, m.rss - s.empty.rss}
 }
 
 func (s *server) result(seconds float64, deliveries uint64) *serverResult {
 	used := s.used()
 	r := &serverResult{
 		PID: s.pid, Cores: s.cores, UserSeconds: used.user.Seconds(), SystemSeconds: used.system.Seconds(),
-		Busy: used.total().Seconds() / seconds / float64(s.cores), PSSBefore: s.empty, PSSAfter: s.pss, PSSPeak: s.peak,
+		Busy: used.total().Seconds() / seconds / float64(s.cores), PSSBefore: s.empty.pss, PSSAfter: s.now.pss, PSSPeak: s.peak,
 	}
 	if deliveries > 0 {
 		r.CPUPerDelivery = float64(used.total()) / float64(time.Microsecond) / float64(deliveries)

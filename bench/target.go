@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -14,9 +15,11 @@ import (
 
 // target is the server that is measured.
 type target struct {
-	host string // for the Host header
-	addr netip.AddrPort
-	dir  string // what stands before the endpoints' paths, "" for nothing
+	host   string // for the Host header
+	name   string // without the port
+	addr   netip.AddrPort
+	secure bool   // speaks TLS
+	dir    string // what stands before the endpoints' paths, "" for nothing
 }
 
 // parseTarget reads an address such as ws://127.0.0.1:8080 or localhost:8080.
@@ -29,13 +32,11 @@ func parseTarget(ctx context.Context, text string, remote bool) (target, error) 
 	if err != nil {
 		return target{}, fmt.Errorf("--url: %w", err)
 	}
-	if u.Scheme != "ws" && u.Scheme != "http" {
-		return target{}, fmt.Errorf("--url %s: the scheme is %q; ws and http are known", text, u.Scheme)
+	standard, known := map[string]string{"ws": "80", "http": "80", "wss": "443", "https": "443"}[u.Scheme]
+	if !known {
+		return target{}, fmt.Errorf("--url %s: the scheme is %q; ws, wss, http and https are known", text, u.Scheme)
 	}
-	portText := u.Port()
-	if portText == "" {
-		portText = "80"
-	}
+	portText := cmp.Or(u.Port(), standard)
 	port, err := strconv.ParseUint(portText, 10, 16)
 	if err != nil || port == 0 {
 		return target{}, fmt.Errorf("--url %s: the port is not a number from 1 to 65535", text)
@@ -54,7 +55,7 @@ func parseTarget(ctx context.Context, text string, remote bool) (target, error) 
 	if !addr.IsLoopback() && !remote {
 		return target{}, fmt.Errorf("--url %s: %s is not a loopback address; a load generator takes a server down that is not meant for it, so --allow-remote must be given", text, addr)
 	}
-	return target{host: u.Host, addr: netip.AddrPortFrom(addr, uint16(port)), dir: strings.TrimSuffix(u.Path, "/")}, nil
+	return target{host: u.Host, name: u.Hostname(), secure: standard == "443", addr: netip.AddrPortFrom(addr, uint16(port)), dir: strings.TrimSuffix(u.Path, "/")}, nil
 }
 
 // sockaddr is the server's address as the kernel takes it.

@@ -27,7 +27,9 @@ func TestTargetIsThisMachine(t *testing.T) {
 		{"ws://0.0.0.0:8080", false, "!--allow-remote must be given"},
 		{"ws://[::ffff:192.0.2.1]:8080", false, "!not a loopback address"},
 		{"ws://192.0.2.1:8080", true, "192.0.2.1:8080"},
-		{"wss://127.0.0.1:8080", false, `!the scheme is "wss"`},
+		{"wss://127.0.0.1:8080", false, "127.0.0.1:8080"},
+		{"https://127.0.0.1", false, "127.0.0.1:443"},
+		{"ftp://127.0.0.1:8080", false, `!the scheme is "ftp"`},
 		{"ws://127.0.0.1:0", false, "!the port is not a number"},
 		{"ws://127.0.0.1:x", false, "!port"},
 	} {
@@ -74,8 +76,8 @@ func TestParseUsage(t *testing.T) {
 	if own, err := readUsage(os.Getpid()); err != nil || own.total() < 0 {
 		t.Errorf("this process: %+v, %v", own, err)
 	}
-	if pss, err := readPSS(os.Getpid()); err != nil || pss < 1<<20 {
-		t.Errorf("this process has a PSS of %d bytes, %v", pss, err)
+	if m, err := readMemory(os.Getpid()); err != nil || m.pss < 1<<20 || m.rss < m.pss {
+		t.Errorf("this process has a memory of %+v bytes, %v", m, err)
 	}
 }
 

@@ -76,10 +76,14 @@ func newWorker(ctx context.Context, j job, progress func(*tally)) (worker, error
 		return newFanout(part)
 	case "echo":
 		return newEcho(part)
+	case "handshake":
+		return newHandshake(part)
 	case "storm":
 		return newStorm(part)
 	case "history":
 		return newHistory(part)
+	case "pages":
+		return newPages(part)
 	case "resume":
 		return newResume(part)
 	default:

@@ -5,126 +5,122 @@ import (
 	"strconv"
 )
 
-// cell is one comparison: its sides take turns.
-type cell struct {
-	name   string
-	rounds int
-	sides  []side
+// cells is all comparisons, in the order of the table.
+func cells(p *plan) []cell {
+	all := slices.Concat(connectionCells(p), fanoutCells(p), requestCells(p), logCells(p), troubleCells(p))
+	if p.Curves {
+		all = append(all, curveCells(p)...)
+	}
+	return all
 }
 
-// side is one way of doing a cell's job.
-type side struct {
-	name   string
-	server serverKind
-	args   []string // of throng bench
+// The names of sides that several cells have.
+const (
+	sideThrong = "throng"
+	sideFloor  = "floor, one by one"
+	sideBatch  = "floor, batched"
+	sidePlain  = "plain"
+)
+
+// timed appends for how long a benchmark measures.
+func (p *plan) timed(args ...string) []string {
+	return append(args, "--duration", p.Duration.String(), "--warmup", p.Warmup.String())
 }
 
-// serverKind is what is measured.
-type serverKind int
+// fanout is the arguments of a fan-out of 128 bytes.
+func (p *plan) fanout(codec string, members, rooms int, more ...string) []string {
+	args := p.timed("fanout", "--codec", codec, "--members", strconv.Itoa(members), "--rooms", strconv.Itoa(rooms), "--size", "128")
+	return append(args, more...)
+}
 
-const (
-	noServer    serverKind = iota // the generator measures itself
-	throng                        // throng serve --dev
-	compressing                   // the same, with compression
-	floorOne                      // one send for each member and message
-	floorBatch                    // one send for each member and all that waits
-)
+// conn is the arguments of idle connections, ten in each room.
+func (p *plan) conn(codec string, connections int, settle string) []string {
+	return []string{"conn", "--codec", codec, "--connections", strconv.Itoa(connections), "--rooms", strconv.Itoa(connections / 10), "--size", "128", "--settle", settle}
+}
 
-// The names of the cells and sides, by which figures are found.
-const (
-	cellConn    = "connections"
-	cellOne     = "fan-out, one at a time"
-	cellFour    = "fan-out, four outstanding"
-	cellSlow    = "slow readers"
-	cellDeflate = "fan-out of 1 KB, compressed"
-	cellStorm   = "storm"
-	cellEcho    = "echo"
-	cellHistory = "history"
-	cellResume  = "resume"
-	cellAppend  = "append"
-	cellREST    = "REST"
-
-	sideThrong  = "throng"
-	sideBinary  = "throng, binary"
-	sideFloor   = "floor, one by one"
-	sideBatch   = "floor, batched"
-	sideDeflate = "compressed"
-	sidePlain   = "plain"
-	sideSlow    = "10% never read"
-	sideAllRead = "all read"
-	sideObey    = "clients that do as they are told"
-	sideHasty   = "clients that do not"
-	sideAsync   = "async"
-	sideSync    = "sync"
-	sidePublish = "publish"
-	sidePages   = "pages"
-)
-
-func cells(p plan) []cell {
-	timed := []string{"--duration", p.Duration.String(), "--warmup", p.Warmup.String()}
-	with := func(command, codec string, more ...string) []string {
-		return append([]string{command, "--codec", codec}, more...)
-	}
-	members := func(n int, more ...string) []string {
-		return append(append([]string{"--members", strconv.Itoa(n), "--size", "128"}, timed...), more...)
-	}
-	conns := slices.Clip([]string{"--connections", strconv.Itoa(p.Connections), "--rooms", strconv.Itoa(p.Rooms), "--size", "128"})
+func connectionCells(p *plan) []cell {
 	few := (p.Rounds + 1) / 2
-	// A quiet server collects its garbage within ten seconds.
-	const settle = "12s"
-	echo := append([]string{"--connections", "100", "--size", "128"}, timed...)
-	// A publisher at full speed keeps many messages under way. There are so many
-	// that the outboxes of those that never read are full after two thirds of them,
-	// whatever else the machine does: all that happens to them is in the figures.
-	slow := slices.Clip([]string{"--outstanding", "64", "--messages", "2000"})
-	storm := slices.Clip([]string{"--members", strconv.Itoa(p.Connections), "--rooms", strconv.Itoa(p.Connections / 50), "--size", "128"})
-
-	rest := append([]string{"rest", "--members", "1"}, timed...)
-
-	return []cell{
-		{cellConn, p.Rounds / 2, []side{
-			{sideThrong, throng, with("conn", "json", append(conns, "--settle", settle)...)},
-			{sideFloor, floorOne, with("conn", "floor", append(conns, "--settle", "1s")...)},
-		}},
-		{cellOne, p.Rounds, []side{
-			{sideThrong, throng, with("fanout", "json", members(p.Members)...)},
-			{sideFloor, floorOne, with("fanout", "floor", members(p.Members)...)},
-		}},
-		{cellFour, p.Rounds, []side{
-			{sideThrong, throng, with("fanout", "json", members(p.Members, "--outstanding", "4")...)},
-			{sideFloor, floorOne, with("fanout", "floor", members(p.Members, "--outstanding", "4")...)},
-			{sideBatch, floorBatch, with("fanout", "floor", members(p.Members, "--outstanding", "4")...)},
-			{sideBinary, throng, with("fanout", "binary", members(p.Members, "--outstanding", "4")...)},
-		}},
-		{cellDeflate, few, []side{
-			{sideDeflate, compressing, with("fanout", "json", members(p.Members, "--size", "1024", "--deflate")...)},
-			{sidePlain, compressing, with("fanout", "json", members(p.Members, "--size", "1024")...)},
-		}},
-		{cellSlow, p.Rounds, []side{
-			{sideSlow, throng, with("fanout", "json", members(p.Connections, append(slow, "--slow-readers", "10")...)...)},
-			{sideAllRead, throng, with("fanout", "json", members(p.Connections-p.Connections/10, slow...)...)},
-		}},
-		{cellStorm, few, []side{
-			{sideObey, throng, with("storm", "json", storm...)},
-			{sideHasty, throng, with("storm", "json", append(storm, "--impatient")...)},
-		}},
-		{cellEcho, few, []side{
-			{sideThrong, throng, with("echo", "echo", echo...)},
-			{sideFloor, floorOne, with("echo", "echo", echo...)},
-		}},
-		{cellHistory, 1, []side{
-			{sideThrong, throng, with("history", "json", "--duration", p.Duration.String())},
-		}},
-		{cellResume, few, []side{
-			{sideThrong, throng, with("resume", "json", "--members", strconv.Itoa(2*p.Members), "--messages", "100", "--size", "128")},
-		}},
-		{cellREST, few, []side{
-			{sidePublish, throng, append(slices.Clip(rest), "--scenario", "publish")},
-			{sidePages, throng, append(slices.Clip(rest), "--scenario", "history")},
-		}},
-		{cellAppend, few, []side{
-			{sideAsync, noServer, []string{"append", "--rooms", "1000", "--size", "128", "--messages", strconv.FormatUint(p.Messages, 10), "--durability", "async"}},
-			{sideSync, noServer, []string{"append", "--rooms", "1000", "--size", "128", "--messages", strconv.FormatUint(p.Messages, 10), "--durability", "sync"}},
-		}},
+	idle := cell{
+		name: "connections", rounds: few,
+		sides: []side{
+			{name: sideThrong, server: throng, args: p.conn("json", p.Crowd, p.Settle.String())},
+			{name: sideFloor, server: floorOne, args: p.conn("floor", p.Crowd, "1s")},
+		},
+		figures: func(s seen) []figure {
+			return []figure{
+				newFigure("RSS of an idle connection that has joined", inBytes, s.of(sideThrong, idleRSS), none, 0),
+				newFigure("RSS of it after a message in every room", inBytes, s.of(sideThrong, afterRSS), atMost, 600),
+				newFigure("PSS of an idle connection that has joined", inBytes, s.of(sideThrong, idlePSS), none, 0),
+				newFigure("PSS of it after a message in every room", inBytes, s.of(sideThrong, afterPSS), none, 0),
+				newFigure("the same, floor", inBytes, s.of(sideFloor, afterPSS), none, 0),
+			}
+		},
 	}
+	const sideTLS = "TLS"
+	secured := throng
+	secured.tls = true
+	overTLS := cell{
+		name: "connections over TLS", rounds: 1,
+		sides: []side{
+			{name: sideTLS, server: secured, more: trusting, args: p.conn("json", p.Members, p.Settle.String())},
+		},
+		figures: func(s seen) []figure {
+			return []figure{
+				newFigure("TLS: RSS of an idle connection after a message in every room", inBytes, s.of(sideTLS, afterRSS), atMost, 10<<10),
+				newFigure("TLS: PSS of it", inBytes, s.of(sideTLS, afterPSS), none, 0),
+				newFigure("TLS: CPU for each connection: handshakes, session, join", us, s.of(sideTLS, func(m *measured) float64 { return m.Connections.CPU }), none, 0),
+			}
+		},
+	}
+	fanoutTLS := cell{
+		name: "fan-out over TLS", rounds: p.Rounds,
+		sides: []side{
+			{name: sideTLS, server: secured, more: trusting, args: p.fanout("json", p.Members, 1)},
+			{name: sidePlain, server: throng, args: p.fanout("json", p.Members, 1)},
+		},
+		figures: func(s seen) []figure {
+			return []figure{newFigure("TLS: CPU for each delivery to plain", ratio, s.ratio(sideTLS, sidePlain, cpu), atMost, 2)}
+		},
+	}
+	return []cell{idle, overTLS, fanoutTLS}
+}
+
+// requestCells is what has one connection on each end: echoes and handshakes.
+func requestCells(p *plan) []cell {
+	var all []cell
+	for _, depth := range []string{"1", "16"} {
+		echo := p.timed("echo", "--connections", "1000", "--size", "128", "--outstanding", depth)
+		all = append(all, cell{
+			name: "echo, depth " + depth, rounds: p.Rounds,
+			sides: []side{
+				{name: sideThrong, server: throng, args: echo},
+				{name: sideFloor, server: floorOne, args: echo},
+			},
+			figures: func(s seen) []figure {
+				return []figure{
+					newFigure("echo on 1,000 connections, depth "+depth+": CPU to the floor's", ratio, s.ratio(sideThrong, sideFloor, cpu), atMost, 1.25),
+					newFigure("the same: CPU for each message", us, s.of(sideThrong, cpu), none, 0),
+				}
+			},
+		})
+	}
+	const anonymous, token = "throng, anonymous", "throng, token"
+	handshake := p.timed("handshake", "--connections", "64")
+	return append(all, cell{
+		name: "handshake", rounds: p.Rounds,
+		sides: []side{
+			{name: anonymous, server: throng, args: handshake},
+			{name: token, server: throng, args: handshake, more: withTokens},
+			{name: sideFloor, server: floorOne, args: handshake},
+		},
+		figures: func(s seen) []figure {
+			return []figure{
+				newFigure("anonymous handshake: CPU to the floor's", ratio, s.ratio(anonymous, sideFloor, cpu), atMost, 1.5),
+				newFigure("handshake with an HS256 token: CPU to the floor's", ratio, s.ratio(token, sideFloor, cpu), atMost, 2),
+				newFigure("CPU for an anonymous handshake", us, s.of(anonymous, cpu), none, 0),
+				newFigure("CPU for one with a token", us, s.of(token, cpu), none, 0),
+				newFigure("CPU for the floor's", us, s.of(sideFloor, cpu), none, 0),
+			}
+		},
+	})
 }

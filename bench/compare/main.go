@@ -27,67 +27,113 @@ import (
 type plan struct {
 	Throng string // the binaries
 	Floor  string
+	Peers  string   // that of bench/peers
+	Node   string   // the directory of those for node
 	Out    string   // the results' directory
+	Work   string   // for what runs leave behind; removed in the end
 	Only   []string // the cells to run, none for all
+	Curves bool
+	Quick  bool
 
-	Rounds      int
-	Duration    time.Duration
-	Warmup      time.Duration
-	Members     int
-	Connections int
-	Rooms       int
-	Messages    uint64 // append
+	Rounds   int
+	Duration time.Duration
+	Warmup   time.Duration
+	Settle   time.Duration // before memory is read
+	Members  int           // of a room
+	Crowd    int           // the most connections
+	Messages uint64        // append
+	Log      uint64        // messages in the large log
 }
 
+// A quiet server collects its garbage within ten seconds.
+var (
+	full  = plan{Rounds: 5, Duration: 2 * time.Second, Warmup: 500 * time.Millisecond, Settle: 12 * time.Second, Members: 5000, Crowd: 15_000, Messages: 2_000_000, Log: 20_000_000}
+	quick = plan{Rounds: 1, Duration: time.Second, Warmup: 200 * time.Millisecond, Settle: 3 * time.Second, Members: 5000, Crowd: 15_000, Messages: 500_000, Log: 2_000_000, Quick: true}
+)
+
 func main() {
-	p := plan{Throng: "bin/throng", Floor: "bin/floor", Out: "bench/results"}
+	p := full
 	set := pflag.NewFlagSet("compare", pflag.ExitOnError)
-	set.StringVar(&p.Throng, "throng", p.Throng, "throng's binary")
-	set.StringVar(&p.Floor, "floor", p.Floor, "the floor's binary")
-	set.StringVar(&p.Out, "out", p.Out, "where the results are written")
-	set.StringSliceVar(&p.Only, "cell", nil, "run only the cell of this name; may be given more than once")
-	quick := set.Bool("quick", false, "few short runs, to try things out")
+	isQuick := set.Bool("quick", false, "one short round, to try things out")
+	throng := set.String("throng", "bin/throng", "throng's binary")
+	floor := set.String("floor", "bin/floor", "the floor's binary")
+	out := set.String("out", "bench/results", "where the results are written")
+	only := set.StringSlice("cell", nil, "run only the cell of this name; may be given more than once")
+	curves := set.Bool("curves", false, "measure also how costs grow with sizes")
+	list := set.Bool("list", false, "print the cells' names and end")
+	rounds := set.Int("rounds", 0, "rounds of each cell that has the most; 0 for the default")
+	peers := set.Bool("peers", false, "compare throng with servers over other libraries, in place of what it measures else")
 	_ = set.Parse(os.Args[1:]) // exits
 
-	p.Rounds, p.Duration, p.Warmup, p.Members, p.Connections, p.Rooms, p.Messages = 6, 3*time.Second, time.Second, 5000, 15_000, 1500, 2_000_000
-	if *quick {
-		p.Rounds, p.Duration, p.Warmup, p.Messages = 2, 1500*time.Millisecond, 300*time.Millisecond, 500_000
+	if *isQuick {
+		p = quick
+	}
+	p.Throng, p.Floor, p.Out, p.Only, p.Curves = *throng, *floor, *out, *only, *curves
+	if *rounds > 0 {
+		p.Rounds = *rounds
+	}
+	if *list {
+		for _, c := range cells(&p) {
+			fmt.Println(c.name)
+		}
+		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	if err := compare(ctx, p); err != nil {
+	measure := compare
+	if *peers {
+		p.Peers, p.Node, measure = "bin/peers", "bench/peers/node", comparePeers
+	}
+	if err := measure(ctx, p); err != nil {
 		fmt.Fprintf(os.Stderr, "compare: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func compare(ctx context.Context, p plan) error {
-	if runtime.NumCPU() < 2 {
-		return errors.New("two cores are needed: one for the server and one for the generator")
-	}
-	dir, err := os.MkdirTemp("", "throng-compare-")
+// compare runs the cells. One that fails is told in the end, and does not keep the
+// others from being run.
+func compare(ctx context.Context, p plan) (err error) {
+	r, err := newRunner(&p)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	r := &runner{plan: p, dir: dir, generator: filepath.Join(dir, "generator")}
-	if err := copyFile(r.generator, p.Throng); err != nil {
-		return err
-	}
-	for _, c := range cells(p) {
-		if len(p.Only) > 0 && !slices.Contains(p.Only, c.name) {
+	defer func() { err = errors.Join(err, os.RemoveAll(r.dir)) }()
+	var failed []error
+	all := cells(&p)
+	for _, c := range all {
+		if len(p.Only) > 0 && !slices.Contains(p.Only, c.name) && !slices.Contains(p.Only, c.within) {
 			continue
 		}
+		start := time.Now()
 		if err := r.runCell(ctx, c); err != nil {
-			return fmt.Errorf("%s: %w", c.name, err)
+			failed = append(failed, fmt.Errorf("%s: %w", c.name, err))
+		}
+		fmt.Fprintf(os.Stderr, "%s took %.0f s\n", c.name, time.Since(start).Seconds())
+		if ctx.Err() != nil {
+			return errors.Join(failed...)
 		}
 	}
-	report := r.report()
+	report := r.report(all)
 	if err := report.write(p.Out); err != nil {
 		return err
 	}
 	fmt.Print(report.table())
-	return nil
+	return errors.Join(failed...)
+}
+
+// newRunner makes the directory p.Work, which its caller removes.
+func newRunner(p *plan) (_ *runner, err error) {
+	if runtime.NumCPU() < 2 {
+		return nil, errors.New("two cores are needed: one for the server and one for the generator")
+	}
+	if p.Work, err = os.MkdirTemp("", "throng-compare-"); err != nil {
+		return nil, err
+	}
+	r := &runner{plan: *p, dir: p.Work, generator: filepath.Join(p.Work, "generator")}
+	if err := copyFile(r.generator, p.Throng); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(p.Work))
+	}
+	return r, nil
 }
 
 // copyFile gives the generator a binary of its own. Were it the server's, the

@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -21,6 +23,7 @@ func TestFigureIsTheMedian(t *testing.T) {
 		{[]float64{4, 1, 2, 3}, atLeast, 2.5, 2.5, 1, 4, true},
 		{[]float64{1}, atLeast, 2, 1, 1, 1, false},
 		{[]float64{1}, none, 0, 1, 1, 1, false},
+		{[]float64{math.NaN(), 1, math.Inf(1)}, atMost, 2, 1, 1, 1, true},
 		{nil, atMost, 2, 0, 0, 0, false}, // what was not measured is not met
 	} {
 		f := newFigure("x", "y", test.values, test.goal, test.bar)
@@ -41,20 +44,32 @@ func sampleRun(t *testing.T, cell, side, result string) run {
 }
 
 func TestReport(t *testing.T) {
-	r := &runner{plan: plan{Members: 5000}, runs: []run{
-		sampleRun(t, cellOne, sideThrong, `{"server":{"cpu_us_per_delivery":4},"violations":{"lost":0}}`),
-		sampleRun(t, cellOne, sideFloor, `{"server":{"cpu_us_per_delivery":2},"limited_by":"generator"}`),
-		sampleRun(t, cellOne, sideThrong, `{"server":{"cpu_us_per_delivery":2}}`),
-		sampleRun(t, cellOne, sideFloor, `{"server":{"cpu_us_per_delivery":2},"violations":{"lost":1,"order":2}}`),
-		sampleRun(t, cellConn, sideThrong, `{"connections":{"idle_pss_bytes":1000,"after_message_pss_bytes":1600}}`),
-		sampleRun(t, cellAppend, sideAsync, `{"append":{"messages_per_second":400000,"cpu_us_per_message":2,"file":{"cpu_us_per_message":0.5}}}`),
-		sampleRun(t, cellDeflate, sideDeflate, `{"server":{"cpu_us_per_delivery":3}}`),
-		sampleRun(t, cellDeflate, sidePlain, `{"server":{"cpu_us_per_delivery":4}}`),
-		sampleRun(t, cellREST, sidePublish, `{"rest":{"requests":[{"cpu_us_per_request":25},{"cpu_us_per_request":125,"cpu_to_floor":5}]}}`),
+	p := full
+	p.Curves = true
+	const one, small = "fan-out to 5000, one at a time", "1,000 rooms of 10"
+	const log = curvePrefix + "CPU for a delivery, by payload"
+	r := &runner{plan: p, runs: []run{
+		sampleRun(t, one, sideThrong, `{"server":{"cpu_us_per_delivery":4},"violations":{"lost":0}}`),
+		sampleRun(t, one, sideFloor, `{"server":{"cpu_us_per_delivery":2},"limited_by":"generator"}`),
+		sampleRun(t, one, sideThrong, `{"server":{"cpu_us_per_delivery":2}}`),
+		sampleRun(t, one, sideFloor, `{"server":{"cpu_us_per_delivery":2},"violations":{"lost":1,"order":2}}`),
+		sampleRun(t, small, sideThrong, `{"sent":10,"delivered":90,"server":{"cpu_us_per_delivery":6}}`),
+		sampleRun(t, small, sideFloor, `{"sent":10,"delivered":90,"server":{"cpu_us_per_delivery":5},"limited_by":"generator"}`),
+		sampleRun(t, small, sideBatch, `{"sent":10,"delivered":90,"server":{"cpu_us_per_delivery":4}}`),
+		sampleRun(t, small, sideUnkept, `{"sent":10,"delivered":90,"server":{"cpu_us_per_delivery":5.5}}`),
+		sampleRun(t, "connections", sideThrong, `{"connections":{"idle_pss_bytes":400,"after_message_pss_bytes":500,"after_message_rss_bytes":601}}`),
+		sampleRun(t, "resume", sideThrong, `{"delivered_per_second":900000,"server":{"cpu_us_per_delivery":0.5}}`),
+		sampleRun(t, "REST", "publish", `{"rest":{"requests":[{"cpu_us_per_request":25},{"cpu_us_per_request":125,"cpu_to_floor":5}]}}`),
 	}}
-	report := r.report()
+	for _, at := range []struct{ x, cpu string }{{"65536", "30"}, {"34", "5"}, {"34", "7"}} {
+		one := sampleRun(t, log, sideThrong, `{"server":{"cpu_us_per_delivery":`+at.cpu+`}}`)
+		if err := json.Unmarshal([]byte(at.x), &one.X); err != nil {
+			t.Fatal(err)
+		}
+		r.runs = append(r.runs, one)
+	}
 	dir := filepath.Join(t.TempDir(), "results")
-	if err := report.write(dir); err != nil {
+	if err := r.report(cells(&p)).write(dir); err != nil {
 		t.Fatal(err)
 	}
 	table, err := os.ReadFile(filepath.Join(dir, "table.md"))
@@ -62,20 +77,20 @@ func TestReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, line := range []string{
-		"| PSS of an idle connection that has joined | bytes | 1000 | 1000 to 1000 | at most 1536 | met |",
-		"| the same after a message in every room | bytes | 1600 | 1600 to 1600 | at most 1536 | not met |",
-		"| fan-out one at a time: CPU to the floor's | ratio | 1.500 | 1 to 2 | at most 1.300 | not met |",
-		"| lost, duplicate or reordered messages | messages | 3 | 3 to 3 | at most 0 | not met |",
-		"| append, async | messages/s | 400000 | 400000 to 400000 | at least 300000 | met |",
-		"| append, async: CPU for each message | µs | 2 | 2 to 2 |  |  |",
-		"| fan-out, 4 outstanding: CPU to the one-by-one floor's | ratio | 0 | not measured | at most 0.600 | not met |",
-		"| fan-out of 1 KB, compressed: CPU to that of plain frames | ratio | 0.750 | 0.750 to 0.750 | at most 1.300 | met |",
+		"| PSS of an idle connection that has joined | bytes | 400 | 400 to 400 |  |  |",
+		"| RSS of it after a message in every room | bytes | 601 | 601 to 601 | at most 600 | not met |",
+		"| fan-out to 5000, one at a time: CPU to the floor's | ratio | 1.500 | 1 to 2 | at most 1.050 | not met |",
+		"| fan-out to 5000, one at a time: CPU with history (async) to that without | ratio | 0 | not measured | at most 1.050 | not met |",
+		"| 1,000 rooms of 10: CPU to the better floor's | ratio | 1.500 | 1.500 to 1.500 | at most 1.300 | not met |",
+		"| 1,000 rooms of 10: CPU for each message, with history (async) beyond that without | µs | 4.500 | 4.500 to 4.500 | at most 4 | not met |",
+		"| the same, for each second of the server's CPU time | messages/s | 2000000 | 2000000 to 2000000 | at least 1000000 | met |",
 		"| publish by REST to one member: CPU for each message | µs | 125 | 125 to 125 |  |  |",
-		"| the same, to a request that does nothing | ratio | 5 | 5 to 5 |  |  |",
-		"| page of 50 by REST: CPU for each page | µs | 0 | not measured |  |  |",
-		"In 1 of 9 runs the generator was the limit",
+		"| curve of CPU for a delivery, by payload, throng: the largest to the least | ratio | 5 | 5 to 5 |  |  |",
+		"| lost, duplicate or reordered messages | messages | 3 | 3 to 3 | at most 0 | not met |",
+		"| fan-out to 5000, one at a time | 1 of 4 | floor, one by one |",
+		"| 1,000 rooms of 10 | 1 of 4 | floor, one by one |",
 	} {
-		if !strings.Contains(string(table), line) {
+		if !strings.Contains(string(table), line+"\n") {
 			t.Errorf("the table lacks %q:\n%s", line, table)
 		}
 	}
@@ -83,26 +98,68 @@ func TestReport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var again struct{ Runs []run }
-	if err := json.Unmarshal(raw, &again); err != nil || len(again.Runs) != 9 || again.Runs[0].Side != sideThrong {
+	var again struct {
+		Curves []curve
+		Runs   []run
+	}
+	if err := json.Unmarshal(raw, &again); err != nil || len(again.Runs) != len(r.runs) || again.Runs[0].Side != sideThrong {
 		t.Errorf("results.json: %d runs, %v", len(again.Runs), err)
+	}
+	if len(again.Curves) != 1 || len(again.Curves[0].Lines) != 1 || !slices.Equal(again.Curves[0].Lines[0].Points, [][2]float64{{34, 6}, {65536, 30}}) {
+		t.Errorf("curves: %+v", again.Curves)
 	}
 }
 
 // TestCellsHaveWhatTheFiguresNeed runs no benchmark: it checks that every side
-// that a figure is made of is run.
+// that a figure is made of is run, and that no two cells are taken for one.
 func TestCellsHaveWhatTheFiguresNeed(t *testing.T) {
-	r := &runner{plan: plan{Rounds: 2, Members: 5000, Connections: 15_000, Rooms: 1500}}
-	for _, c := range cells(r.plan) {
-		for round := range c.rounds {
-			for _, s := range c.sides {
-				r.runs = append(r.runs, run{Cell: c.name, Side: s.name, Round: round})
+	for _, p := range []plan{full, quick} {
+		p.Curves = true
+		r := &runner{plan: p}
+		all := cells(&p)
+		names := make(map[string]bool)
+		for _, c := range all {
+			if (c.curve != nil) != strings.HasPrefix(c.name, curvePrefix) || c.curve == nil && names[c.name] {
+				t.Errorf("%q: a curve: %v", c.name, c.curve != nil)
+			}
+			names[c.name] = true
+			for round := range c.rounds {
+				for _, s := range c.sides {
+					one := sampleRun(t, c.name, s.name, `{"seconds":1,"sent":1,"delivered":1,"delivered_per_second":1,"latency_ms":{"p50":1,"p99":1},
+						"server":{"cpu_us_per_delivery":1},"connections":{"after_message_rss_bytes":1},"append":{"messages_per_second":1,"cpu_us_per_message":1}}`)
+					one.Round, one.X = round, s.x
+					r.runs = append(r.runs, one)
+				}
+			}
+		}
+		report := r.report(all)
+		for _, f := range report.Figures {
+			if f.Rounds == 0 {
+				t.Errorf("nothing is run for %q", f.Name)
+			}
+		}
+		for _, c := range report.Curves {
+			for _, l := range c.Lines {
+				if len(l.Points) < 2 {
+					t.Errorf("the curve of %s, %s has %d points", c.Name, l.Name, len(l.Points))
+				}
 			}
 		}
 	}
-	for _, f := range r.report().Figures {
-		if f.Rounds == 0 {
-			t.Errorf("nothing is run for %q", f.Name)
-		}
+}
+
+// TestHalfOfARate takes the side's newest run.
+func TestHalfOfARate(t *testing.T) {
+	r := &runner{runs: []run{
+		sampleRun(t, "a", "highest", `{"sent":100,"seconds":2}`),
+		sampleRun(t, "a", "highest", `{"sent":100,"seconds":4}`),
+		sampleRun(t, "a", "other", `{"sent":100,"seconds":1}`),
+		sampleRun(t, "b", "highest", `{"sent":100,"seconds":1}`),
+	}}
+	if args, err := atHalfOf("a", "highest")(r, nil); err != nil || !slices.Equal(args, []string{"--rate", "12.500"}) {
+		t.Errorf("%q, %v", args, err)
+	}
+	if args, err := atHalfOf("c", "highest")(r, nil); err == nil {
+		t.Errorf("a side that was not run: %q", args)
 	}
 }

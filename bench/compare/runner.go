@@ -1,24 +1,22 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
-	"strings"
-	"syscall"
-	"time"
+	"slices"
 )
 
-// The cores that the two sides of a run are kept to.
+// The cores that the two sides of a run are kept to, and both.
 const (
 	serverCore    = "0"
 	generatorCore = "1"
+	bothCores     = "0,1"
 )
 
 // runner runs cells one after the other and keeps what came out.
@@ -34,16 +32,18 @@ type run struct {
 	Cell   string          `json:"cell"`
 	Side   string          `json:"side"`
 	Round  int             `json:"round"`
-	Result json.RawMessage `json:"result"` // as throng bench printed it
+	X      float64         `json:"x,omitempty"` // curves: the size
+	Result json.RawMessage `json:"result"`      // as throng bench printed it
 	Took   measured        `json:"-"`
 }
 
 // measured is what the figures are made of.
 type measured struct {
+	Seconds    float64
 	Sent       uint64
 	Delivered  uint64
-	Rate       float64               `json:"delivered_per_second"`
-	LatencyMS  struct{ P99 float64 } `json:"latency_ms"`
+	Rate       float64                    `json:"delivered_per_second"`
+	LatencyMS  struct{ P50, P99 float64 } `json:"latency_ms"`
 	Violations struct{ Lost, Duplicates, Order uint64 }
 	LimitedBy  string `json:"limited_by"`
 	Server     struct {
@@ -52,8 +52,11 @@ type measured struct {
 		Peak           int64   `json:"pss_peak_bytes"`
 	}
 	Connections struct {
-		Idle  float64 `json:"idle_pss_bytes"`
-		After float64 `json:"after_message_pss_bytes"`
+		Idle     float64 `json:"idle_pss_bytes"`
+		After    float64 `json:"after_message_pss_bytes"`
+		IdleRSS  float64 `json:"idle_rss_bytes"`
+		AfterRSS float64 `json:"after_message_rss_bytes"`
+		CPU      float64 `json:"cpu_us_per_open"`
 	}
 	Rest struct {
 		Requests []struct {
@@ -97,7 +100,7 @@ func (r *runner) runCell(ctx context.Context, c cell) error {
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
-			one := run{Cell: c.name, Side: s.name, Round: round, Result: result}
+			one := run{Cell: c.name, Side: s.name, Round: round, X: s.x, Result: result}
 			if err := json.Unmarshal(result, &one.Took); err != nil {
 				return fmt.Errorf("%s: the result: %w", s.name, err)
 			}
@@ -107,20 +110,32 @@ func (r *runner) runCell(ctx context.Context, c cell) error {
 	return nil
 }
 
+// seen returns a cell's runs.
+func (r *runner) seen(c cell) seen {
+	return slices.DeleteFunc(slices.Clone(r.runs), func(one run) bool { return one.Cell != c.name })
+}
+
 // runSide starts the side's server, loads it, and stops it.
 func (r *runner) runSide(ctx context.Context, s side) (_ json.RawMessage, err error) {
 	args := append([]string{"bench"}, s.args...)
 	var command []string
-	if s.server == noServer {
+	if s.server == nil {
 		command = append([]string{r.generator}, args...)
 	} else {
-		p, err := r.startServer(ctx, s.server)
-		if err != nil {
+		var p *process
+		if p, err = r.start(ctx, s.server, cmp.Or(s.serverCores, serverCore)); err != nil {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, p.stop()) }()
-		args = append(args, "--url", p.url, "--pid", fmt.Sprint(p.command.Process.Pid))
-		command = append([]string{"taskset", "-c", generatorCore, r.generator}, args...)
+		args = append(args, "--url", p.url, "--pid", fmt.Sprint(p.process.Process.Pid))
+		if s.more != nil {
+			more, err := s.more(r, p)
+			if err != nil {
+				return nil, err
+			}
+			args = append(args, more...)
+		}
+		command = append([]string{"taskset", "-c", cmp.Or(s.generatorCores, generatorCore), r.generator}, args...)
 	}
 	var out, errs bytes.Buffer
 	generator := exec.CommandContext(ctx, command[0], command[1:]...)
@@ -130,60 +145,4 @@ func (r *runner) runSide(ctx context.Context, s side) (_ json.RawMessage, err er
 		return nil, fmt.Errorf("throng bench: %w\n%s", err, errs.String())
 	}
 	return bytes.TrimSpace(out.Bytes()), nil
-}
-
-// process is a server under measurement.
-type process struct {
-	command *exec.Cmd
-	url     string
-	data    string // its data directory, "" for none
-	logged  bytes.Buffer
-}
-
-func (r *runner) startServer(ctx context.Context, kind serverKind) (_ *process, err error) {
-	p := &process{}
-	command := []string{r.plan.Floor, "one", "0"}
-	switch kind {
-	case throng, compressing:
-		if p.data, err = os.MkdirTemp(r.dir, "data-"); err != nil {
-			return nil, err
-		}
-		command = []string{r.plan.Throng, "serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir", p.data}
-		if kind == compressing {
-			command = append(command, "--compress-enabled")
-		}
-	case floorBatch:
-		command[1] = "batch"
-	}
-	p.command = exec.CommandContext(ctx, "taskset", append([]string{"-c", serverCore}, command...)...)
-	p.command.Stderr = &p.logged
-	out, err := p.command.StdoutPipe()
-	if err == nil {
-		err = p.command.Start()
-	}
-	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(p.data))
-	}
-	lines := bufio.NewReader(out)
-	line, err := lines.ReadString('\n')
-	_, address, ok := strings.Cut(strings.TrimSpace(line), " is ready: ")
-	if err != nil || !ok {
-		return nil, errors.Join(fmt.Errorf("the server is not ready: %q: %s", line, p.logged.String()), p.stop())
-	}
-	go func() { _, _ = io.Copy(io.Discard, lines) }() // ends with the process
-	p.url = strings.TrimSuffix(address, "/")
-	return p, nil
-}
-
-// stop ends the server. The connections are gone already, so it has nothing to
-// wait for.
-func (p *process) stop() error {
-	_ = p.command.Process.Signal(syscall.SIGTERM)
-	timer := time.AfterFunc(10*time.Second, func() { _ = p.command.Process.Kill() })
-	defer timer.Stop()
-	_ = p.command.Wait() // however it ended, its run is over
-	if p.data == "" {
-		return nil
-	}
-	return os.RemoveAll(p.data)
 }

@@ -64,6 +64,7 @@ struct room {
 
 static int batch, epoll_fd;
 static struct room *rooms[4096], *waiting;
+static struct buffer replies; /* of one read, empty between two */
 static unsigned char *scratch;
 static size_t scratch_size;
 
@@ -275,15 +276,17 @@ static void to_room(struct room *r)
 	r->frames.length = 0;
 }
 
-/* Handles a message. What its sender alone gets is gathered in replies. */
-static void message(struct conn *c, int opcode, const unsigned char *payload, size_t n, struct buffer *replies)
+/* Handles a message. What its sender alone gets is gathered in replies. Before
+ * the payload there is room for a header: the client's, which is longer. */
+static void message(struct conn *c, int opcode, unsigned char *payload, size_t n)
 {
+	struct buffer *to = c->room != NULL && opcode < 8 ? &c->room->frames : &replies;
 	unsigned char header[10];
-	struct buffer *to = c->room != NULL && opcode < 8 ? &c->room->frames : replies;
+	size_t length = frame_header(header, opcode == 9 ? 10 : opcode, n);
 
-	append(to, header, frame_header(header, opcode == 9 ? 10 : opcode, n));
-	append(to, payload, n);
-	if (to == replies)
+	memcpy(payload - length, header, length);
+	append(to, payload - length, length + n);
+	if (to == &replies)
 		return;
 	if (!batch) {
 		to_room(c->room);
@@ -294,9 +297,25 @@ static void message(struct conn *c, int opcode, const unsigned char *payload, si
 	}
 }
 
+static void unmask(unsigned char *b, size_t n, const unsigned char mask[4])
+{
+	uint64_t twice, eight;
+	size_t i = 0;
+
+	memcpy(&twice, mask, 4);
+	memcpy((unsigned char *)&twice + 4, mask, 4);
+	for (; i + 8 <= n; i += 8) {
+		memcpy(&eight, b + i, 8);
+		eight ^= twice;
+		memcpy(b + i, &eight, 8);
+	}
+	for (; i < n; i++)
+		b[i] ^= mask[i & 3];
+}
+
 /* Takes one frame off the beginning of b. Returns its size, 0 where it is not
  * complete, -1 where it is none that a client may send here. */
-static ssize_t frame(struct conn *c, unsigned char *b, size_t n, struct buffer *replies)
+static ssize_t frame(struct conn *c, unsigned char *b, size_t n)
 {
 	size_t header = 2;
 	uint64_t length;
@@ -328,34 +347,46 @@ static ssize_t frame(struct conn *c, unsigned char *b, size_t n, struct buffer *
 		return 0;
 	mask = b + header;
 	header += 4;
-	for (uint64_t i = 0; i < length; i++)
-		b[header + i] ^= mask[i & 3];
+	unmask(b + header, length, mask);
 	if (opcode == 8)
 		return -1;
 	if (opcode != 10)
-		message(c, opcode, b + header, length, replies);
+		message(c, opcode, b + header, length);
 	return (ssize_t)(header + length);
+}
+
+/* Finds a header's value in a head whose end is marked with a 0. The name has its
+ * colon and a space. */
+static char *header_value(char *head, const char *name, size_t n)
+{
+	for (char *line = strchr(head, '\n'); line != NULL; line = strchr(line, '\n'))
+		if (strncasecmp(++line, name, n) == 0)
+			return line + n;
+	return NULL;
 }
 
 /* Answers the upgrade. Returns as frame does. */
 static ssize_t upgrade(struct conn *c, unsigned char *b, size_t n)
 {
-	static const char room[] = "GET /floor?room=", echo[] = "GET /echo ", key[] = "\r\nSec-WebSocket-Key: ";
+	static const char room[] = "GET /floor?room=", echo[] = "GET /echo ", key[] = "Sec-WebSocket-Key: ";
+	static const char before[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+				     "Sec-WebSocket-Accept: ";
 	unsigned char *end = memmem(b, n, "\r\n\r\n", 4);
-	char *value, answer[256], accept[29];
+	char *value, answer[sizeof before + 32];
 	size_t value_length;
 
 	if (end == NULL)
 		return n > 8192 ? -1 : 0;
 	*end = 0;
-	value = strcasestr((char *)b, key);
+	value = header_value((char *)b, key, sizeof key - 1);
 	if (value == NULL)
 		return -1;
-	value += sizeof key - 1;
 	value_length = strcspn(value, "\r");
 	if (value_length > 64)
 		return -1;
-	accept_value(value, value_length, accept);
+	memcpy(answer, before, sizeof before - 1);
+	accept_value(value, value_length, answer + sizeof before - 1);
+	memcpy(answer + sizeof before - 1 + 28, "\r\n\r\n", 4);
 	if (strncmp((char *)b, room, sizeof room - 1) == 0) {
 		char name[MAX_NAME];
 		size_t length = strcspn((char *)b + sizeof room - 1, " &\r");
@@ -369,17 +400,13 @@ static ssize_t upgrade(struct conn *c, unsigned char *b, size_t n)
 		return -1;
 	}
 	c->upgraded = 1;
-	transmit(c, (unsigned char *)answer,
-		 (size_t)snprintf(answer, sizeof answer,
-				  "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-				  "Sec-WebSocket-Accept: %s\r\n\r\n", accept));
+	transmit(c, (unsigned char *)answer, sizeof before - 1 + 28 + 4);
 	return end + 4 - b;
 }
 
 /* Reads what is there and handles it. Returns 0 where the connection is over. */
 static int readable(struct conn *c)
 {
-	struct buffer replies = {0};
 	size_t have = c->in.length, used = 0;
 	ssize_t n, size;
 
@@ -394,13 +421,13 @@ static int readable(struct conn *c)
 		return n < 0 && errno == EAGAIN;
 	have += (size_t)n;
 	do {
-		size = c->upgraded ? frame(c, scratch + used, have - used, &replies) : upgrade(c, scratch + used, have - used);
+		size = c->upgraded ? frame(c, scratch + used, have - used) : upgrade(c, scratch + used, have - used);
 		if (size > 0)
 			used += (size_t)size;
 	} while (size > 0 && used < have);
 	if (replies.length > 0)
 		transmit(c, replies.bytes, replies.length);
-	empty(&replies);
+	replies.length = 0;
 	c->in.length = 0;
 	if (used < have)
 		append(&c->in, scratch + used, have - used);
@@ -412,7 +439,7 @@ static int readable(struct conn *c)
 static void accept_all(int listener)
 {
 	for (;;) {
-		int one = 1, fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		struct conn *c;
 		struct epoll_event event = {.events = EPOLLIN};
 
@@ -421,7 +448,6 @@ static void accept_all(int listener)
 				die("floor: accept");
 			return;
 		}
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 		c = must(calloc(1, sizeof *c));
 		c->fd = fd;
 		event.data.ptr = c;
@@ -439,6 +465,7 @@ static int listen_on(int port)
 	if (fd < 0)
 		die("floor: socket");
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* what is accepted has it, too */
 	if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 4096) != 0 ||
 	    getsockname(fd, (struct sockaddr *)&address, &length) != 0)
 		die("floor: listen");
@@ -475,6 +502,10 @@ int main(int argc, char **argv)
 
 			if (c == NULL) {
 				accept_all(listener);
+				continue;
+			}
+			if (events[i].events & EPOLLERR) { /* it was reset */
+				release(c);
 				continue;
 			}
 			if (events[i].events & EPOLLOUT && c->out.length > 0)

@@ -35,6 +35,7 @@ type results struct {
 			} `json:"connections"`
 		} `json:"result"`
 	} `json:"runs"`
+	Curves []curve `json:"curves"`
 }
 
 func main() {
@@ -57,6 +58,11 @@ func draw(dir string) error {
 	if err := json.Unmarshal(raw, &r); err != nil {
 		return err
 	}
+	for _, c := range r.Curves {
+		if err := c.draw(dir); err != nil {
+			return fmt.Errorf("%s: %w", c.Name, err)
+		}
+	}
 	if err := drawCPU(&r, dir); err != nil {
 		return err
 	}
@@ -72,18 +78,16 @@ type samples struct {
 	values plotter.Values
 }
 
-// gather sorts values by cell and side, in the order of their first run.
-func gather(r *results, cells string, value func(i int) (float64, bool)) []samples {
+// gather sorts values by cell and side, in the order of their first run. Cells are
+// those whose name has the part; a label names the cell by what else it has.
+func gather(r *results, part string, value func(i int) (float64, bool)) []samples {
 	var all []samples
 	for i, run := range r.Runs {
 		v, ok := value(i)
-		if !ok || !strings.HasPrefix(run.Cell, cells) {
+		if !ok || !strings.Contains(run.Cell, part) || strings.HasPrefix(run.Cell, "curve: ") {
 			continue
 		}
-		label := run.Side
-		if cells != run.Cell {
-			label = strings.TrimPrefix(run.Cell, cells) + "\n" + run.Side
-		}
+		label := strings.TrimSpace(strings.Replace(run.Cell, part, "", 1) + "\n" + run.Side)
 		found := false
 		for j := range all {
 			if all[j].label == label {
@@ -97,15 +101,28 @@ func gather(r *results, cells string, value func(i int) (float64, bool)) []sampl
 	return all
 }
 
+// drawCPU draws the fan-outs, each kind by itself.
 func drawCPU(r *results, dir string) error {
-	all := gather(r, "fan-out, ", func(i int) (float64, bool) {
-		s := r.Runs[i].Result.Server
-		if s == nil {
-			return 0, false
+	for _, kind := range []struct{ part, title, file string }{
+		{", one at a time", "Fan-out, one message at a time: CPU time of the server", "fanout-cpu.svg"},
+		{", saturated", "Fan-out, messages under way all the time: CPU time of the server", "saturated-cpu.svg"},
+		{"1,000 rooms of 10", "1,000 rooms of 10: CPU time of the server", "rooms-cpu.svg"},
+	} {
+		all := gather(r, kind.part, func(i int) (float64, bool) {
+			s := r.Runs[i].Result.Server
+			if s == nil {
+				return 0, false
+			}
+			return s.CPU, true
+		})
+		for i := range all {
+			all[i].label = strings.Replace(all[i].label, ", ", "\n", 2)
 		}
-		return s.CPU, true
-	})
-	return boxes("Fan-out to one room: CPU time of the server", "µs for each delivery", all, filepath.Join(dir, "fanout-cpu.svg"))
+		if err := boxes(kind.title, "µs for each delivery", all, filepath.Join(dir, kind.file)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func drawLatency(r *results, dir string) error {
@@ -118,7 +135,7 @@ func drawMemory(r *results, dir string) error {
 	for _, state := range []string{"idle", "after a message"} {
 		for _, s := range gather(r, "connections", func(i int) (float64, bool) {
 			c := r.Runs[i].Result.Connections
-			if c == nil {
+			if c == nil || r.Runs[i].Cell != "connections" {
 				return 0, false
 			}
 			if state == "idle" {
