@@ -54,9 +54,6 @@ func trusting(_ *runner, p *process) ([]string, error) {
 	return []string{"--ca", certificatePath(p.dir)}, nil
 }
 
-// tokenUsers is how many users the tokens of withTokens name.
-const tokenUsers = 64
-
 // withTokens has the generator show tokens that are signed with the secret (HS256)
 // that the server has made.
 func withTokens(r *runner, p *process) ([]string, error) {
@@ -65,7 +62,7 @@ func withTokens(r *runner, p *process) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i := range tokenUsers {
+	for i := range r.plan.Users {
 		sign := exec.Command(r.plan.Throng, "token", "--user", fmt.Sprintf("user-%d", i), "--data-dir", filepath.Join(p.dir, "data"))
 		sign.Stdout = file
 		if err := sign.Run(); err != nil {

@@ -41,14 +41,15 @@ type plan struct {
 	Settle   time.Duration // before memory is read
 	Members  int           // of a room
 	Crowd    int           // the most connections
+	Users    int           // whom tokens name
 	Messages uint64        // append
 	Log      uint64        // messages in the large log
 }
 
 // A quiet server collects its garbage within ten seconds.
 var (
-	full  = plan{Rounds: 5, Duration: 2 * time.Second, Warmup: 500 * time.Millisecond, Settle: 12 * time.Second, Members: 5000, Crowd: 15_000, Messages: 2_000_000, Log: 20_000_000}
-	quick = plan{Rounds: 1, Duration: time.Second, Warmup: 200 * time.Millisecond, Settle: 3 * time.Second, Members: 5000, Crowd: 15_000, Messages: 500_000, Log: 2_000_000, Quick: true}
+	full  = plan{Rounds: 5, Duration: 2 * time.Second, Warmup: 500 * time.Millisecond, Settle: 12 * time.Second, Members: 5000, Crowd: 15_000, Users: 32, Messages: 2_000_000, Log: 20_000_000}
+	quick = plan{Rounds: 1, Duration: time.Second, Warmup: 200 * time.Millisecond, Settle: 3 * time.Second, Members: 5000, Crowd: 15_000, Users: 32, Messages: 500_000, Log: 2_000_000, Quick: true}
 )
 
 func main() {
@@ -58,7 +59,7 @@ func main() {
 	throng := set.String("throng", "bin/throng", "throng's binary")
 	floor := set.String("floor", "bin/floor", "the floor's binary")
 	out := set.String("out", "bench/results", "where the results are written")
-	only := set.StringSlice("cell", nil, "run only the cell of this name; may be given more than once")
+	only := set.StringArray("cell", nil, "run only the cell of this name; may be given more than once")
 	curves := set.Bool("curves", false, "measure also how costs grow with sizes")
 	list := set.Bool("list", false, "print the cells' names and end")
 	rounds := set.Int("rounds", 0, "rounds of each cell that has the most; 0 for the default")

@@ -17,7 +17,7 @@ func TestRunner(t *testing.T) {
 		t.Skipf("two cores and taskset are needed: %v: %s", err, out)
 	}
 	dir := t.TempDir()
-	p := plan{Throng: throngtest.Build(t), Floor: filepath.Join(dir, "floor"), Work: dir, Duration: full.Duration / 20, Messages: 2000, Log: 60_000, Rounds: 1, Members: 20, Crowd: 40}
+	p := plan{Throng: throngtest.Build(t), Floor: filepath.Join(dir, "floor"), Work: dir, Duration: full.Duration / 20, Messages: 2000, Log: 60_000, Rounds: 1, Members: 20, Crowd: 40, Users: 2}
 	if out, err := exec.Command("gcc", "-std=gnu11", "-O2", "-o", p.Floor, "../floor/floor.c").CombinedOutput(); err != nil {
 		t.Fatalf("gcc: %v\n%s", err, out)
 	}
