@@ -44,7 +44,12 @@ lint:
 test: tools lint ## everything: the race detector, fuzzing, the browser, kill -9; installs what is missing
 	go build -buildvcs=false -race -o bin/throng-race ./cmd/throng
 	THRONG_BINARY='$(CURDIR)/bin/throng-race' go test -race -count=1 -timeout 30m ./...
+	go run ./bench/regress
 	.ci/fuzz $(FUZZTIME)
+
+.PHONY: regress
+regress: tools ## hold the hot path's instructions to the last release's; RECORD=1 writes them for a release
+	go run ./bench/regress $(if $(RECORD),--record)
 
 .PHONY: tools
 tools:
