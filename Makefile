@@ -67,6 +67,10 @@ bench: build bin/floor ## measure throng beside C programs, about 15 minutes; QU
 	go run ./bench/compare --out $(RESULTS) $(if $(QUICK),--quick)
 	cd bench/plot && go run . '$(CURDIR)/$(RESULTS)'
 
+.PHONY: flame
+flame: build ## draw flame graphs of the server with perf, in bench/results
+	bench/flame/record $(RESULTS)
+
 .PHONY: wrk
 wrk: build ## load handshakes, plain HTTP and the REST API with wrk, and check its counts
 	bench/wrk/run

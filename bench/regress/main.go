@@ -118,15 +118,19 @@ func countBoth(ctx context.Context, out string, c *counter) (base, head *counts,
 	if base, err = readCounts(baselinePath); err != nil {
 		return nil, nil, err
 	}
-	if head, err = c.count(ctx); err != nil {
+	here, err := toolchain(ctx, c.tree)
+	if err != nil {
 		return nil, nil, err
 	}
-	if base.toolchain == head.toolchain {
-		return base, head, nil
+	elsewhere := base.toolchain != here
+	if elsewhere {
+		fmt.Printf("%s is of %s, this is %s: counting its commit %.12s\n", baselinePath, base.toolchain, here, base.commit)
+		if _, err := git(ctx, "cat-file", "-e", base.commit+"^{commit}"); err != nil {
+			return nil, nil, fmt.Errorf("%w: commit %.12s is not in this clone", errSkipped, base.commit)
+		}
 	}
-	fmt.Printf("%s is of %s, this is %s: counting its commit %.12s\n", baselinePath, base.toolchain, head.toolchain, base.commit)
-	if _, err := git(ctx, "cat-file", "-e", base.commit+"^{commit}"); err != nil {
-		return nil, nil, fmt.Errorf("%w: commit %.12s is not in this clone", errSkipped, base.commit)
+	if head, err = c.count(ctx); err != nil || !elsewhere {
+		return base, head, err
 	}
 	tree := filepath.Join(out, "tree")
 	if err := extract(ctx, base.commit, tree); err != nil {
