@@ -44,7 +44,12 @@ lint:
 test: tools lint ## everything: the race detector, fuzzing, the browser, kill -9; installs what is missing
 	go build -buildvcs=false -race -o bin/throng-race ./cmd/throng
 	THRONG_BINARY='$(CURDIR)/bin/throng-race' go test -race -count=1 -timeout 30m ./...
+	go run ./bench/regress
 	.ci/fuzz $(FUZZTIME)
+
+.PHONY: regress
+regress: tools ## hold the hot path's instructions to the last release's; RECORD=1 writes them for a release
+	go run ./bench/regress $(if $(RECORD),--record)
 
 .PHONY: tools
 tools:
@@ -88,6 +93,10 @@ peers: build bin/floor ## measure throng beside servers over other libraries, ab
 	@if command -v npm >/dev/null; then cd bench/peers/node && npm ci --ignore-scripts; else echo 'npm is not installed: ws and socket.io are left out'; fi
 	$(MAKE) bin/peers
 	go run ./bench/compare --peers --out $(RESULTS) $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS))
+
+.PHONY: flame
+flame: build ## draw flame graphs of the server with perf, in bench/results
+	bench/flame/record $(RESULTS)
 
 .PHONY: wrk
 wrk: build ## load handshakes, plain HTTP and the REST API with wrk, and check its counts

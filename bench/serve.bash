@@ -1,11 +1,11 @@
-# Sourced by the scripts beside it: starts bin/throng on a free port and stops
-# it when the script ends.
+# Sourced by the scripts beside it: starts bin/throng, or the binary that $throng
+# names, on a free port and stops it when the script ends.
 
 # serve FLAGS... sets url (http://…, without a slash at its end), server (its
 # process) and data (its directory).
 serve() {
 	data=$(mktemp -d)
-	exec {ready}< <(exec bin/throng serve --dev --listen 127.0.0.1:0 --data-dir "$data" "$@" 2>"$data/log")
+	exec {ready}< <(exec "${throng:-bin/throng}" serve --dev --listen 127.0.0.1:0 --data-dir "$data" "$@" 2>"$data/log")
 	server=$!
 	trap stop EXIT
 	local line

@@ -16,6 +16,7 @@ import (
 	"github.com/gobwas/ws"
 	"golang.org/x/sys/unix"
 
+	"github.com/thronghq/throng/internal/callgrind"
 	"github.com/thronghq/throng/proto"
 )
 
@@ -120,13 +121,13 @@ func BenchmarkDeliver(b *testing.B) {
 	frame, buf := AppendFrame(nil, ws.OpText, make([]byte, 200)), make([]byte, 64<<10)
 	run := func(name string, send func()) {
 		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
+			i := 0
+			callgrind.Loop(b, func() {
 				send()
-				if i%64 == 63 {
+				if i++; i%64 == 0 {
 					drainTo(other, buf)
 				}
-			}
+			})
 		})
 	}
 	run("netio", func() { c.Deliver(frame) })
@@ -146,14 +147,14 @@ func BenchmarkRead(b *testing.B) {
 			c, other := bare(b, &silentHandler{})
 			send, buf := bytes.Repeat(cf(text, "hello, world"), n), make([]byte, 64<<10)
 			in := make([]byte, len(send))
-			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
+			i := 0
+			callgrind.Loop(b, func() {
 				copy(in, send)
 				c.received(in)
-				if i%64 == 63 {
+				if i++; i%64 == 0 {
 					drainTo(other, buf)
 				}
-			}
+			})
 		})
 	}
 }
@@ -166,13 +167,12 @@ func BenchmarkFrameReader(b *testing.B) {
 			in := make([]byte, len(send))
 			r := frameReader{pool: new(buffers), maxMessage: 1 << 20}
 			b.SetBytes(int64(len(send)))
-			b.ReportAllocs()
-			for b.Loop() {
+			callgrind.Loop(b, func() {
 				copy(in, send)
 				if n, err := r.feed(in, dropAll{}); n != len(in) || err != nil {
 					b.Fatal(n, err)
 				}
-			}
+			})
 		})
 	}
 }
@@ -267,8 +267,7 @@ func BenchmarkHandshake(b *testing.B) {
 		"Accept-Language: en", "Cache-Control: no-cache", "Sec-WebSocket-Extensions: permessage-deflate", "Sec-WebSocket-Protocol: a, b"))
 	limits := proto.DefaultLimits()
 	b.Run("all", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
+		callgrind.Loop(b, func() {
 			h := parseHead(request[:findHead(request, 0)], nil)
 			_, key, err := h.check(&limits, longestLine(request))
 			if err != nil {
@@ -277,14 +276,13 @@ func BenchmarkHandshake(b *testing.B) {
 			if _, err := upgradeAnswer(key, "a", ""); err != nil {
 				b.Fatal(err)
 			}
-		}
+		})
 	})
 	b.Run("answer", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
+		callgrind.Loop(b, func() {
 			if _, err := upgradeAnswer(testKey, "a", ""); err != nil {
 				b.Fatal(err)
 			}
-		}
+		})
 	})
 }

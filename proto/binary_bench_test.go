@@ -1,8 +1,11 @@
 package proto_test
 
 import (
+	"maps"
+	"slices"
 	"testing"
 
+	"github.com/thronghq/throng/internal/callgrind"
 	"github.com/thronghq/throng/proto"
 )
 
@@ -11,17 +14,16 @@ import (
 
 func BenchmarkBinaryDecode(b *testing.B) {
 	codec, tables := newBinary(), readTables(b)
-	for name, frame := range ordinary {
+	for _, name := range slices.Sorted(maps.Keys(ordinary)) {
 		b.Run(name, func(b *testing.B) {
-			payload := encode(b, tables, frame)
+			payload := encode(b, tables, ordinary[name])
 			var cmd proto.Command
-			b.ReportAllocs()
-			b.ReportMetric(float64(len(payload)), "B/frame")
-			for b.Loop() {
+			callgrind.Loop(b, func() {
 				if err := codec.Decode(payload, &cmd); err != nil {
 					b.Fatal(err)
 				}
-			}
+			})
+			b.ReportMetric(float64(len(payload)), "B/frame")
 		})
 	}
 }
@@ -30,18 +32,12 @@ func BenchmarkBinaryAppendMessage(b *testing.B) {
 	codec := newBinary()
 	m := sampleMessage()
 	dst := make([]byte, 0, 1024)
-	b.ReportAllocs()
-	for b.Loop() {
-		dst = proto.AppendMessageFrame(dst[:0], codec, &m, true)
-	}
+	callgrind.Loop(b, func() { dst = proto.AppendMessageFrame(dst[:0], codec, &m, true) })
 }
 
 func BenchmarkBinaryAppendAck(b *testing.B) {
 	codec := newBinary()
 	ev := proto.Event{Type: proto.EvAck, ID: []byte("42"), MsgID: proto.NewMsgID(1, 2), Offset: 7, Millis: 1_760_000_000_000}
 	dst := make([]byte, 0, 1024)
-	b.ReportAllocs()
-	for b.Loop() {
-		dst = proto.AppendEventFrame(dst[:0], codec, &ev)
-	}
+	callgrind.Loop(b, func() { dst = proto.AppendEventFrame(dst[:0], codec, &ev) })
 }

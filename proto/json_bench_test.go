@@ -1,9 +1,12 @@
 package proto_test
 
 import (
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/thronghq/throng/internal/callgrind"
 	"github.com/thronghq/throng/proto"
 )
 
@@ -41,17 +44,16 @@ func sampleMessage() proto.Message {
 
 func BenchmarkDecode(b *testing.B) {
 	codec := newCodec()
-	for name, frame := range ordinary {
+	for _, name := range slices.Sorted(maps.Keys(ordinary)) {
 		b.Run(name, func(b *testing.B) {
-			payload := []byte(frame)
+			payload := []byte(ordinary[name])
 			var cmd proto.Command
-			b.ReportAllocs()
 			b.SetBytes(int64(len(payload)))
-			for b.Loop() {
+			callgrind.Loop(b, func() {
 				if err := codec.Decode(payload, &cmd); err != nil {
 					b.Fatal(err)
 				}
-			}
+			})
 		})
 	}
 }
@@ -60,18 +62,12 @@ func BenchmarkAppendMessage(b *testing.B) {
 	codec := newCodec()
 	m := sampleMessage()
 	dst := make([]byte, 0, 1024)
-	b.ReportAllocs()
-	for b.Loop() {
-		dst = proto.AppendMessageFrame(dst[:0], codec, &m, true)
-	}
+	callgrind.Loop(b, func() { dst = proto.AppendMessageFrame(dst[:0], codec, &m, true) })
 }
 
 func BenchmarkAppendAck(b *testing.B) {
 	codec := newCodec()
 	ev := proto.Event{Type: proto.EvAck, ID: []byte("42"), MsgID: proto.NewMsgID(1, 2), Offset: 7, Millis: time.Now().UnixMilli()}
 	dst := make([]byte, 0, 1024)
-	b.ReportAllocs()
-	for b.Loop() {
-		dst = proto.AppendEventFrame(dst[:0], codec, &ev)
-	}
+	callgrind.Loop(b, func() { dst = proto.AppendEventFrame(dst[:0], codec, &ev) })
 }

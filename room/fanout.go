@@ -32,6 +32,8 @@ type batch struct {
 	encodings []encoding
 	authors   []author
 	listeners []Member // of an inbox, see Room.listeners
+
+	ack proto.Event // that is being encoded
 }
 
 // author is a connection that has messages in the batch, and what it gets in
@@ -198,12 +200,13 @@ func (r *Room) answer(b *batch, a author) {
 func (r *Room) compose(b *batch, a author) []byte {
 	form := r.form(a.member)
 	enc := b.encoding(form)
-	var frames []byte
-	start := 0
+	buf := scratch.Get().(*[]byte)
+	frames, start := (*buf)[:0], 0
 	for i, o := range b.pubs {
 		own := o.member == a.member
 		if own && !o.acked {
-			frames = proto.AppendEventFrame(frames, form.Codec, o.ack())
+			b.ack = *o.ack()
+			frames = proto.AppendEventFrame(frames, form.Codec, &b.ack)
 		}
 		switch {
 		case !a.hears:
@@ -216,7 +219,7 @@ func (r *Room) compose(b *batch, a author) []byte {
 			start = enc.ends[i]
 		}
 	}
-	return fitted(frames)
+	return keepOf(buf, frames)
 }
 
 // deliver sends the batch to every live member that has no message in it. A

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/thronghq/throng/internal/callgrind"
 	"github.com/thronghq/throng/proto"
 )
 
@@ -97,13 +98,12 @@ func BenchmarkFanOut(b *testing.B) {
 	}
 	content := []byte(`"` + fmt.Sprintf("%0126d", 0) + `"`)
 	author := &counter{codec: testCodec}
-	b.ReportAllocs()
-	for b.Loop() {
+	callgrind.Loop(b, func() {
 		o := &outgoing{member: author}
 		o.Offset, o.Content, o.To, o.From = 1, content, "r", "ana"
 		o.Origin = o
 		r.fanOut([]op{{pub: &o.Publish}})
-	}
+	})
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/members, "ns/delivery")
 }
 

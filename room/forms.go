@@ -95,9 +95,28 @@ func (b *batch) encoding(f proto.Form) *encoding {
 	return nil
 }
 
-// scratch lends buffers for compressing: how large a batch becomes is not known
-// before, and members' outboxes keep no space in vain.
+// scratch lends buffers for what is compressed, and for what one member gets: how
+// large it becomes is not known before, and members' outboxes keep no space in
+// vain.
 var scratch = sync.Pool{New: func() any { return new([]byte) }}
+
+// keepOf returns a copy of frames, which were made in a buffer of scratch, and
+// gives the buffer back.
+func keepOf(buf *[]byte, frames []byte) []byte {
+	kept := bytes.Clone(frames)
+	giveBack(buf, frames)
+	return kept
+}
+
+// giveBack gives scratch the buffer that frames were made in.
+func giveBack(buf *[]byte, frames []byte) {
+	const most = 2 * batchBytes // larger buffers are not kept
+	*buf = frames
+	if cap(frames) > most {
+		*buf = nil
+	}
+	scratch.Put(buf)
+}
 
 // compress makes a form of the frames of a plain encoding, each by itself: they
 // may be delivered apart.
@@ -115,13 +134,7 @@ func (r *Room) compress(plain encoding, f proto.Form) encoding {
 	if len(packed) < len(plain.frames) { // or else they are the same
 		e.frames = bytes.Clone(packed)
 	}
-	const kept = 2 * batchBytes // larger buffers are not kept
-	if cap(packed) <= kept {
-		*buf = packed
-	} else {
-		*buf = nil
-	}
-	scratch.Put(buf)
+	giveBack(buf, packed)
 	return e
 }
 

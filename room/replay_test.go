@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/thronghq/throng/internal/callgrind"
 	"github.com/thronghq/throng/proto"
 )
 
@@ -374,8 +375,7 @@ func BenchmarkReplay(b *testing.B) {
 			r.stream = stream
 			r.head.Store(total)
 			ms := r.seat(&counter{codec: testCodec, name: "bob"})
-			b.ReportAllocs()
-			for b.Loop() {
+			callgrind.Loop(b, func() {
 				if !shared {
 					h.replays.rewritten(r)
 				}
@@ -383,7 +383,7 @@ func BenchmarkReplay(b *testing.B) {
 				for c.next <= total {
 					c.step(total)
 				}
-			}
+			})
 		})
 	}
 }

@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/thronghq/throng/internal/callgrind"
 	"github.com/thronghq/throng/proto"
 )
 
@@ -86,6 +89,45 @@ func benchmarkAppend(b *testing.B, prefix string, rooms, window int) {
 	mustClose(b, s)
 }
 
+// BenchmarkAppendBatch is 256 messages to one room, from the first Append until the
+// sink has the last, in a store that is in memory.
+func BenchmarkAppendBatch(b *testing.B) {
+	s := mustOpen(b, testOptions(vfs.NewMem(), newClock()))
+	const batch = 256
+	done := make(chan struct{}, 1)
+	n := 0
+	r, err := s.Room("lobby", func(pubs []*proto.Publish) {
+		if n += len(pubs); n%batch == 0 {
+			done <- struct{}{}
+		}
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	pubs := make([]proto.Publish, batch)
+	callgrind.Loop(b, func() {
+		for i := range pubs {
+			pubs[i] = proto.Publish{Message: proto.Message{From: "0123456789abcdef", Content: payload}}
+			if err := r.Append(&pubs[i]); err != nil {
+				b.Fatal(err)
+			}
+		}
+		<-done
+	})
+	b.StopTimer()
+	mustClose(b, s)
+}
+
+// BenchmarkRecord is the encoding of a message's key and record.
+func BenchmarkRecord(b *testing.B) {
+	var record []byte
+	m := proto.Message{From: "0123456789abcdef", Content: payload}
+	callgrind.Loop(b, func() {
+		record = appendMessageKey(record[:0], messageKey{class: firstClass, room: 1, time: 1, offset: 1})
+		record = appendRecord(record, &m, 1)
+	})
+}
+
 // BenchmarkPlainFile is the floor: the same bytes appended to a file in batches
 // of 256, without a sync.
 func BenchmarkPlainFile(b *testing.B) {
@@ -140,13 +182,12 @@ func BenchmarkRead(b *testing.B) {
 		{"FromTime", proto.Range{From: middle.Time, Limit: 50}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
+			callgrind.Loop(b, func() {
 				n := 0
 				if err := m.Read(c.rg, func(*proto.Message) bool { n++; return true }); err != nil || n != 50 {
 					b.Fatal(n, err)
 				}
-			}
+			})
 		})
 	}
 	mustClose(b, s)
