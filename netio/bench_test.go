@@ -60,31 +60,18 @@ func drainTo(fd int, b []byte) {
 // echo sends every message back with its opcode.
 type echo struct{}
 
-func (echo) Upgrade(*Request) (Accept, *proto.Error) { return Accept{}, nil }
-func (echo) Open(*Conn)                              {}
-func (echo) Message(c *Conn, op ws.OpCode, payload []byte) {
-	c.Reply(AppendFrame(make([]byte, 0, len(payload)+maxHeader), op, payload))
-}
-func (echo) Drained(*Conn)            {}
-func (echo) Expired(*Conn)            {}
-func (echo) Closed(*Conn, CloseCause) {}
-
-// silentHandler echoes from one buffer.
-type silentHandler struct {
-	echo
-	frame []byte
-}
-
-func (h *silentHandler) Message(c *Conn, op ws.OpCode, payload []byte) {
-	h.frame = AppendFrame(h.frame[:0], op, payload)
-	c.Reply(h.frame)
-}
+func (echo) Upgrade(*Request) (Accept, *proto.Error)       { return Accept{}, nil }
+func (echo) Open(*Conn)                                    {}
+func (echo) Message(c *Conn, op ws.OpCode, payload []byte) { c.ReplyMessage(op, payload) }
+func (echo) Drained(*Conn)                                 {}
+func (echo) Expired(*Conn)                                 {}
+func (echo) Closed(*Conn, CloseCause)                      {}
 
 // TestHotPathAllocations: delivering to an open socket with an empty outbox
 // allocates nothing, and neither does reading a small frame and answering it,
 // or a control frame.
 func TestHotPathAllocations(t *testing.T) {
-	c, other := bare(t, &silentHandler{})
+	c, other := bare(t, echo{})
 	buf := make([]byte, 64<<10)
 	frame := small(1)
 	read := func(b []byte) func() {
@@ -117,7 +104,7 @@ func TestHotPathAllocations(t *testing.T) {
 // BenchmarkDeliver is one delivery of 200 bytes to an idle connection, beside
 // the bare system call.
 func BenchmarkDeliver(b *testing.B) {
-	c, other := bare(b, &silentHandler{})
+	c, other := bare(b, echo{})
 	frame, buf := AppendFrame(nil, ws.OpText, make([]byte, 200)), make([]byte, 64<<10)
 	run := func(name string, send func()) {
 		b.Run(name, func(b *testing.B) {
@@ -144,7 +131,7 @@ func BenchmarkDeliver(b *testing.B) {
 func BenchmarkRead(b *testing.B) {
 	for _, n := range []int{1, 16} {
 		b.Run(map[int]string{1: "1", 16: "16"}[n], func(b *testing.B) {
-			c, other := bare(b, &silentHandler{})
+			c, other := bare(b, echo{})
 			send, buf := bytes.Repeat(cf(text, "hello, world"), n), make([]byte, 64<<10)
 			in := make([]byte, len(send))
 			i := 0

@@ -128,13 +128,6 @@ func (c *Conn) Address() netip.Addr { return c.client.addrPort().Addr() }
 // on. Frames that are not compressed may be sent all the same.
 func (c *Conn) Window() proto.Window { return c.window }
 
-// AppendMessage appends one whole frame with that payload, which is copied, for
-// this client alone: compressed where that was agreed on and makes it smaller.
-func (c *Conn) AppendMessage(dst []byte, op ws.OpCode, payload []byte) []byte {
-	start := len(dst)
-	return proto.DeflateFrame(AppendFrame(dst, op, payload), start, c.window, 0)
-}
-
 // Reply sends one whole frame that answers this client. The frame is the
 // caller's again when Reply returns. Replies are never dropped: when more than
 // the bound's bytes wait (Limits.Replies or Accept.MaxReplies), the connection
@@ -155,6 +148,17 @@ func (c *Conn) Reply(frame []byte) {
 	if told {
 		c.loop.post(c, taskClosed)
 	}
+}
+
+// ReplyMessage is Reply with a frame that has that payload, compressed where that
+// was agreed on and makes it smaller. The payload is the caller's again when
+// ReplyMessage returns.
+func (c *Conn) ReplyMessage(op ws.OpCode, payload []byte) {
+	pool := &c.loop.core.pool
+	frame := AppendFrame(pool.get(len(payload)+ws.MaxHeaderSize), op, payload)
+	frame = proto.DeflateFrame(frame, 0, c.window, 0)
+	c.Reply(frame)
+	pool.put(frame)
 }
 
 // Deliver sends one or more whole frames of a room. The bytes are shared: they

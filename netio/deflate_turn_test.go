@@ -131,7 +131,7 @@ func TestInflateFlood(t *testing.T) {
 				got.Add(int64(len(payload)))
 				return
 			}
-			c.Reply(c.AppendMessage(nil, op, payload))
+			c.ReplyMessage(op, payload)
 		}
 		o.Handler, o.Pollers = r, 1
 		s := start(t, o)
@@ -235,7 +235,7 @@ func TestInflateAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector has sync.Pool drop at random")
 	}
-	h := &deflating{}
+	h := echo{}
 	c, other := bare(t, h)
 	c.window = proto.StandardWindow
 	buf := make([]byte, 64<<10)
@@ -252,16 +252,4 @@ func TestInflateAllocations(t *testing.T) {
 			t.Errorf("a message of %d bytes: %v allocations, want none", size, n)
 		}
 	}
-}
-
-// deflating echoes from one buffer, compressed.
-type deflating struct {
-	echo
-	frame []byte
-}
-
-// Message implements Handler.
-func (h *deflating) Message(c *Conn, op ws.OpCode, payload []byte) {
-	h.frame = c.AppendMessage(h.frame[:0], op, payload)
-	c.Reply(h.frame)
 }

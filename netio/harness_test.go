@@ -74,7 +74,7 @@ func (r *recorder) Message(c *Conn, op ws.OpCode, payload []byte) {
 		r.message(c, op, payload)
 		return
 	}
-	c.Reply(c.AppendMessage(nil, op, payload))
+	c.ReplyMessage(op, payload)
 }
 func (r *recorder) Drained(c *Conn) { r.events <- event{what: "drained", c: c} }
 func (r *recorder) Expired(c *Conn) { r.events <- event{what: "expired", c: c} }

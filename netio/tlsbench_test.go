@@ -150,7 +150,7 @@ func TestTLSHotPathAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("crypto/tls takes its buffers from a pool, and pools forget under the race detector")
 	}
-	c, other := bareTLS(t, &silentHandler{})
+	c, other := bareTLS(t, echo{})
 	buf := make([]byte, 64<<10)
 	for name, frame := range map[string][]byte{
 		"small": small(1), "of 40 KB": AppendFrame(nil, ws.OpBinary, bytes.Repeat([]byte("x"), 40_000)),
@@ -173,7 +173,7 @@ func BenchmarkDeliverTLS(b *testing.B) {
 			open func(testing.TB, Handler) (*Conn, int)
 		}{{"plain", bare}, {"tls", bareTLS}} {
 			b.Run(fmt.Sprintf("%d/%s", size, way.name), func(b *testing.B) {
-				c, other := way.open(b, &silentHandler{})
+				c, other := way.open(b, echo{})
 				b.ReportAllocs()
 				before := cpuTime(b)
 				for i := 0; b.Loop(); i++ {

@@ -92,7 +92,7 @@ func (sockets) Message(c *netio.Conn, op ws.OpCode, payload []byte) {
 		s.Message(op, payload)
 		return
 	}
-	c.Reply(c.AppendMessage(make([]byte, 0, len(payload)+ws.MaxHeaderSize), op, payload))
+	c.ReplyMessage(op, payload)
 }
 
 // Frames implements netio.FrameCounter.
