@@ -71,6 +71,9 @@ func newNetpoll() (poller, error) {
 			reset(size, 1) // one vector an event: this package reads and writes by itself
 		}
 	}))
+	if err := park(p); err != nil {
+		return nil, fmt.Errorf("netpoll: %w", errors.Join(err, p.Close()))
+	}
 	return p, nil
 }
 
