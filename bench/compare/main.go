@@ -17,6 +17,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -91,6 +93,28 @@ func main() {
 	}
 }
 
+// chosen returns the cells that were asked for, with what they are prepared by.
+func (p *plan) chosen(all []cell) (chosen []cell, err error) {
+	if len(p.Only) == 0 {
+		return all, nil
+	}
+	for _, name := range p.Only {
+		if !slices.ContainsFunc(all, func(c cell) bool { return name == c.name || name == c.within }) {
+			var names []string
+			for _, c := range all {
+				names = append(names, strconv.Quote(c.name))
+			}
+			return nil, fmt.Errorf("--cell %q: one of %s", name, strings.Join(slices.Compact(names), ", "))
+		}
+	}
+	for _, c := range all {
+		if slices.Contains(p.Only, c.name) || slices.Contains(p.Only, c.within) {
+			chosen = append(chosen, c)
+		}
+	}
+	return chosen, nil
+}
+
 // compare runs the cells. One that fails is told in the end, and does not keep the
 // others from being run.
 func compare(ctx context.Context, p plan) (err error) {
@@ -101,10 +125,11 @@ func compare(ctx context.Context, p plan) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(r.dir)) }()
 	var failed []error
 	all := cells(&p)
-	for _, c := range all {
-		if len(p.Only) > 0 && !slices.Contains(p.Only, c.name) && !slices.Contains(p.Only, c.within) {
-			continue
-		}
+	chosen, err := p.chosen(all)
+	if err != nil {
+		return err
+	}
+	for _, c := range chosen {
 		start := time.Now()
 		if err := r.runCell(ctx, c); err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", c.name, err))

@@ -157,10 +157,11 @@ func comparePeers(ctx context.Context, p plan) error {
 	defer os.RemoveAll(r.dir)
 	found := foundPeers(&p)
 	var failed []string
-	for _, c := range peersCells(&p, found) {
-		if len(p.Only) > 0 && !slices.Contains(p.Only, c.name) {
-			continue
-		}
+	chosen, err := p.chosen(peersCells(&p, found))
+	if err != nil {
+		return err
+	}
+	for _, c := range chosen {
 		for round := range c.rounds {
 			for _, s := range c.sides {
 				if err := r.runPeer(ctx, c, s, round); err != nil {
