@@ -1,8 +1,10 @@
 package main
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/thronghq/throng/internal/throngtest"
@@ -20,6 +22,14 @@ func TestRunner(t *testing.T) {
 	p := plan{Throng: throngtest.Build(t), Floor: filepath.Join(dir, "floor"), Work: dir, Duration: full.Duration / 20, Messages: 2000, Log: 60_000, Rounds: 1, Members: 20, Crowd: 40, Users: 2}
 	if out, err := exec.Command("gcc", "-std=gnu11", "-O2", "-o", p.Floor, "../floor/floor.c").CombinedOutput(); err != nil {
 		t.Fatalf("gcc: %v\n%s", err, out)
+	}
+	for _, entry := range os.Environ() { // the servers take variables of that name for their configuration
+		if name, value, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "THRONG_") {
+			t.Setenv(name, value) // so that it is there again for the next test
+			if err := os.Unsetenv(name); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	r := &runner{plan: p, dir: dir, generator: p.Throng}
 	secured := throng

@@ -107,7 +107,8 @@ func (r *runner) start(ctx context.Context, c contender, cores string) (_ *proce
 	line, err := lines.ReadString('\n')
 	_, address, ok := strings.Cut(strings.TrimSpace(line), " is ready: ")
 	if err != nil || !ok {
-		return nil, errors.Join(fmt.Errorf("the server is not ready: %q: %s", line, p.logged.String()), p.stop())
+		stopped := p.stop() // what it logged is whole now
+		return nil, errors.Join(fmt.Errorf("the server is not ready: %q: %s", line, p.logged.String()), stopped)
 	}
 	go func() { _, _ = io.Copy(io.Discard, lines) }() // ends with the process
 	p.url = strings.TrimSuffix(address, "/")
