@@ -103,6 +103,7 @@ const (
 	trusted                    // client is a trusted proxy: X-Forwarded-For counts
 	full                       // accepted past the server's bound, to be answered 503
 	secure                     // the address speaks TLS
+	roomy                      // the kernel sizes its send buffer
 )
 
 func (o origin) is(what origin) bool { return o&what != 0 }
@@ -291,12 +292,17 @@ func (c *Conn) dieLocked(cause CloseCause) {
 	if c.phase >= phaseDead {
 		return
 	}
+	c.deadLocked(cause)
+	shutdownBoth(c.op.FD)
+}
+
+// deadLocked notes that a connection is given up.
+func (c *Conn) deadLocked(cause CloseCause) {
 	if c.phase < phaseClosing {
 		c.cause, c.code = cause, ws.StatusAbnormalClosure
 	}
 	c.phase = phaseDead
 	c.discardOutLocked()
-	shutdownBoth(c.op.FD)
 }
 
 // discardOutLocked drops all that waits.

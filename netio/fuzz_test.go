@@ -257,8 +257,26 @@ func FuzzHead(f *testing.F) {
 		if std.Method != "GET" || std.Header.Get("Sec-WebSocket-Key") != key || std.Header.Get("Origin") != r.Origin {
 			t.Errorf("net/http reads %q as %+v", b[:size], std)
 		}
-		if _, err := upgradeAnswer(key, "", ""); err != nil {
-			t.Errorf("gobwas/ws does not take the key %q: %v", key, err)
+		if got, want := string(appendUpgrade(nil, key, "a", "")), theirUpgrade(t, key, "a"); got != want {
+			t.Errorf("the answer to the key %q is %q, gobwas/ws's is %q", key, got, want)
 		}
 	})
+}
+
+// theirUpgrade returns gobwas/ws's answer to an upgrade that offers a subprotocol.
+func theirUpgrade(t *testing.T, key, subprotocol string) string {
+	t.Helper()
+	request := strings.NewReader("GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + key + "\r\nSec-WebSocket-Protocol: " + subprotocol + "\r\n\r\n")
+	u := ws.Upgrader{Protocol: func([]byte) bool { return true }}
+	var answer bytes.Buffer
+	if _, err := u.Upgrade(readWriter{request, &answer}); err != nil {
+		t.Errorf("gobwas/ws does not take the key %q: %v", key, err)
+	}
+	return answer.String()
+}
+
+type readWriter struct {
+	io.Reader
+	io.Writer
 }

@@ -3,6 +3,8 @@ package netio
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha1"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -12,8 +14,6 @@ import (
 	"time"
 
 	"github.com/cloudwego/netpoll"
-	"github.com/gobwas/ws"
-	"golang.org/x/sys/unix"
 
 	"github.com/thronghq/throng/proto"
 )
@@ -230,10 +230,6 @@ func (c *Conn) accept(h *head, r *Request, key string) *proto.Error {
 	if a.Deflate {
 		c.window, extensions = agreeDeflate(h)
 	}
-	answer, failed := upgradeAnswer(key, a.Subprotocol, extensions)
-	if failed != nil {
-		return proto.ErrBadHandshake.With("%v", failed)
-	}
 	limits := &c.loop.core.limits
 	c.state = a.State
 	c.maxMessage = bound(cmp.Or(a.MaxMessage, limits.Message+limits.Envelope))
@@ -243,16 +239,18 @@ func (c *Conn) accept(h *head, r *Request, key string) *proto.Error {
 		c.mu.Unlock()
 		return nil // it ended meanwhile; refuse would find the same
 	}
-	// A Unix socket takes it as well. A failure leaves the kernel's default.
-	_ = unix.SetsockoptInt(c.op.FD, unix.SOL_SOCKET, unix.SO_SNDBUF, c.loop.core.sendBuffer)
+	if c.origin.is(roomy) {
+		boundSendBuffer(c.op.FD, c.loop.core.sendBuffer)
+	}
 	c.phase = phaseOpen
 	c.dueTick().Store(0)
 	c.pingTick().Store(c.loop.core.firstPing())
 	c.corked = true // the answer and what Open sends leave together
-	c.replyLocked(answer)
+	var answer [256]byte
+	c.replyLocked(appendUpgrade(answer[:0], key, a.Subprotocol, extensions))
 	c.mu.Unlock()
 
-	c.loop.core.stats.handshake("accepted")
+	c.loop.core.stats.upgraded.Inc()
 	c.loop.core.stats.opened.Add(1)
 	if c.window != proto.Plain {
 		c.loop.core.stats.deflate(c.window)
@@ -266,43 +264,26 @@ func (c *Conn) accept(h *head, r *Request, key string) *proto.Error {
 // bound returns a bound in bytes as a Conn has it.
 func bound(n int) uint32 { return uint32(min(n, maxBound)) }
 
-// upgradeAnswer returns the 101 answer. gobwas/ws's Upgrader writes it. It is
-// given the request in its plainest form, for it does not know the lists and
-// repeated headers that RFC 9110 allows.
-func upgradeAnswer(key, subprotocol, extensions string) ([]byte, error) {
-	var x exchange
-	x.in.Grow(256)
-	x.in.WriteString("GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ")
-	x.in.WriteString(key)
+// appendUpgrade appends the 101 answer (RFC 6455, section 4.2.2); "" stands for
+// no subprotocol and no extensions.
+func appendUpgrade(dst []byte, key, subprotocol, extensions string) []byte {
+	const magic = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" // section 1.3
+	var keyed [len(magic) + keySize]byte
+	sum := sha1.Sum(append(append(keyed[:0], key...), magic...))
+	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
+	dst = base64.StdEncoding.AppendEncode(dst, sum[:])
 	if subprotocol != "" {
-		x.in.WriteString("\r\nSec-WebSocket-Protocol: ")
-		x.in.WriteString(subprotocol)
-	}
-	x.in.WriteString("\r\n\r\n")
-	u := ws.Upgrader{
-		ReadBufferSize:  1024,
-		WriteBufferSize: 1024,
-		Protocol:        func([]byte) bool { return true },
+		dst = append(append(dst, "\r\nSec-WebSocket-Protocol: "...), subprotocol...)
 	}
 	if extensions != "" {
-		u.Header = ws.HandshakeHeaderString(extensionsHeader + ": " + extensions + "\r\n")
+		dst = append(append(dst, "\r\n"+extensionsHeader+": "...), extensions...)
 	}
-	_, err := u.Upgrade(&x)
-	return x.out.Bytes(), err
+	return append(dst, "\r\n\r\n"...)
 }
-
-// exchange is a request with room for its answer.
-type exchange struct{ in, out bytes.Buffer }
-
-// Read reads the request.
-func (x *exchange) Read(b []byte) (int, error) { return x.in.Read(b) }
-
-// Write takes the answer.
-func (x *exchange) Write(b []byte) (int, error) { return x.out.Write(b) }
 
 // refuse answers a handshake with an error and ends the connection.
 func (c *Conn) refuse(err *proto.Error) {
-	c.loop.core.stats.handshake(err.Name)
+	c.loop.core.stats.handshakeRefused(err.Name)
 	c.leaveQueue()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -323,7 +304,7 @@ func (c *Conn) handshakeLate() {
 		return
 	}
 	if c.in == nil {
-		c.loop.core.stats.handshake(proto.ErrHandshakeTimeout.Name)
+		c.loop.core.stats.handshakeRefused(proto.ErrHandshakeTimeout.Name)
 		c.die(CauseCut) // it never said a word
 		return
 	}

@@ -213,10 +213,13 @@ func (r *Request) setTarget(target string) bool {
 	return true
 }
 
+// keySize is the length of a Sec-WebSocket-Key.
+const keySize = 24
+
 // validKey reports whether a key is 16 bytes in base64.
 func validKey(key string) bool {
 	var raw [18]byte
-	if len(key) != 24 {
+	if len(key) != keySize {
 		return false
 	}
 	n, err := base64.StdEncoding.Strict().Decode(raw[:], []byte(key))

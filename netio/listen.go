@@ -66,19 +66,19 @@ func reserveOf(limit int) int { return min(descriptorsFor, max(limit/8, 16)) }
 
 // bind opens n listening sockets that share the address, or one where sharing
 // makes no sense, and returns their descriptors and the address they got.
-func bind(address string, n int) (fds []int, addr net.Addr, err error) {
+func bind(address string, n, sendBuffer int) (fds []int, addr net.Addr, err error) {
 	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
 		return bindUnix(path)
 	}
 	if n == 1 {
-		fd, addr, err := bindTCP(address, false)
+		fd, addr, err := bindTCP(address, false, sendBuffer)
 		if err != nil {
 			return nil, nil, err
 		}
 		return []int{fd}, addr, nil
 	}
 	for attempt := 1; ; attempt++ {
-		fds, addr, err = bindShared(address, n)
+		fds, addr, err = bindShared(address, n, sendBuffer)
 		if err == nil || attempt == bindAttempts || !errors.Is(err, errRebind) {
 			return fds, addr, err
 		}
@@ -89,14 +89,14 @@ var errRebind = errors.New("the port was taken between two binds")
 
 // bindShared binds once without SO_REUSEPORT, so that a port which another
 // server shares is found taken, and then n times with it.
-func bindShared(address string, n int) (fds []int, addr net.Addr, err error) {
-	probe, addr, err := bindTCP(address, false)
+func bindShared(address string, n, sendBuffer int) (fds []int, addr net.Addr, err error) {
+	probe, addr, err := bindTCP(address, false, sendBuffer)
 	if err != nil {
 		return nil, nil, err
 	}
 	closeDescriptor(probe)
 	for range n {
-		fd, _, err := bindTCP(addr.String(), true)
+		fd, _, err := bindTCP(addr.String(), true, sendBuffer)
 		if err != nil {
 			for _, fd := range fds {
 				closeDescriptor(fd)
@@ -108,12 +108,12 @@ func bindShared(address string, n int) (fds []int, addr net.Addr, err error) {
 	return fds, addr, nil
 }
 
-func bindTCP(address string, share bool) (fd int, addr net.Addr, err error) {
+func bindTCP(address string, share bool, sendBuffer int) (fd int, addr net.Addr, err error) {
 	lc := net.ListenConfig{
 		KeepAlive: -1, // set below, for accept4 takes over what the listener has
 		Control: func(_, _ string, raw syscall.RawConn) error {
 			var failed error
-			err := raw.Control(func(fd uintptr) { failed = setListenerOptions(int(fd), share) })
+			err := raw.Control(func(fd uintptr) { failed = setListenerOptions(int(fd), share, sendBuffer) })
 			return errors.Join(err, failed)
 		},
 	}
@@ -126,7 +126,7 @@ func bindTCP(address string, share bool) (fd int, addr net.Addr, err error) {
 }
 
 // setListenerOptions sets what accepted connections inherit.
-func setListenerOptions(fd int, share bool) error {
+func setListenerOptions(fd int, share bool, sendBuffer int) error {
 	options := []struct{ level, name, value int }{
 		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
 		{unix.IPPROTO_TCP, unix.TCP_MAXSEG, maxSegment},
@@ -134,6 +134,7 @@ func setListenerOptions(fd int, share bool) error {
 		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
 		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, keepIdle},
 		{unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSentLowat},
+		{unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer},
 	}
 	if share {
 		options = append(options, struct{ level, name, value int }{unix.SOL_SOCKET, unix.SO_REUSEPORT, 1})
@@ -277,6 +278,7 @@ func (ln *listener) admit(fd int, remote netip.AddrPort) {
 	from.set(naked, proxy && ln.core.proxied)
 	from.set(secure, ln.tls)
 	from.set(full, room == roomForAnswer)
+	from.set(roomy, !remote.IsValid()) // Unix sockets inherit nothing
 	newConn(l, fd, remote, from).start()
 }
 

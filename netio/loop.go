@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"github.com/cloudwego/netpoll"
 	"golang.org/x/sys/unix"
@@ -185,15 +184,13 @@ func (l *loop) post(c *Conn, kind taskKind) {
 	first := len(l.tasks) == 1
 	l.mu.Unlock()
 	if first {
-		one := [8]byte{1}
-		_, _ = unix.Write(l.wake, one[:]) // fails only where the counter is full, and then the loop is awake
+		signal(l.wake)
 	}
 }
 
 // runTasks is called by the poller after post.
 func (l *loop) runTasks(netpoll.Poll) error {
-	var b [8]byte
-	_, _ = unix.Read(l.wake, b[:]) // fails only where another read was first
+	settle(l.wake)
 	l.mu.Lock()
 	tasks := l.tasks
 	l.tasks = l.spare[:0]
@@ -230,6 +227,3 @@ func (c *Conn) run(kind taskKind) {
 		c.secured()
 	}
 }
-
-// closeDescriptor closes a descriptor that this package owns.
-func closeDescriptor(fd int) { _ = syscall.Close(fd) } // Linux frees the descriptor whatever close returns

@@ -3,6 +3,7 @@ package netio
 import (
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -36,7 +37,8 @@ type inflateStats struct {
 
 // coreStats counts what happens seldom.
 type coreStats struct {
-	set *metrics.Set // static
+	set      *metrics.Set     // static
+	upgraded *metrics.Counter // static: handshakes that were accepted
 
 	opened       atomic.Int64 // upgraded connections
 	accepted     atomic.Uint64
@@ -46,6 +48,26 @@ type coreStats struct {
 	handOvers    atomic.Uint64
 	adopted      atomic.Uint64
 	tlsBroken    atomic.Uint64 // connections whose records could not be read
+
+	mu     sync.Mutex
+	closes map[ending]*metrics.Counter // guarded by mu
+}
+
+// ending is how a connection ended, as the metrics tell it: of the codes that
+// peers may choose freely there are too many for a label each, and 3000 and 4000
+// stand for all that begin like that.
+type ending struct {
+	cause CloseCause
+	code  ws.StatusCode
+}
+
+func newCoreStats(set *metrics.Set) coreStats {
+	set.GetOrCreateCounter(`throng_tls_handshakes_total{result="done"}`)
+	return coreStats{
+		set:      set,
+		upgraded: set.GetOrCreateCounter(`throng_handshakes_total{result="accepted"}`),
+		closes:   make(map[ending]*metrics.Counter),
+	}
 }
 
 // tlsHandshake counts one TLS handshake by its result.
@@ -53,9 +75,9 @@ func (s *coreStats) tlsHandshake(result string) {
 	s.set.GetOrCreateCounter(fmt.Sprintf("throng_tls_handshakes_total{result=%q}", result)).Inc()
 }
 
-// handshake counts one handshake by its result.
-func (s *coreStats) handshake(result string) {
-	s.set.GetOrCreateCounter(fmt.Sprintf("throng_handshakes_total{result=%q}", result)).Inc()
+// handshakeRefused counts one handshake by why it was refused.
+func (s *coreStats) handshakeRefused(why string) {
+	s.set.GetOrCreateCounter(fmt.Sprintf("throng_handshakes_total{result=%q}", why)).Inc()
 }
 
 // deflate counts one connection that agreed on permessage-deflate.
@@ -70,19 +92,26 @@ func (s *coreStats) deflate(w proto.Window) {
 // closed counts one connection that was open.
 func (s *coreStats) closed(cause CloseCause, code ws.StatusCode) {
 	s.opened.Add(-1)
-	s.set.GetOrCreateCounter(fmt.Sprintf("throng_closes_total{cause=%q,code=%q}", cause, codeLabel(cause, code))).Inc()
+	if cause == CausePeer && code >= 3000 {
+		code -= code % 1000
+	}
+	s.closedAs(ending{cause, code}).Inc()
 }
 
-// codeLabel names a close code. Of the codes that peers may choose freely there
-// are too many for a label each.
-func codeLabel(cause CloseCause, code ws.StatusCode) string {
-	switch {
-	case code < 3000 || cause != CausePeer:
-		return fmt.Sprint(uint16(code))
-	case code < 4000:
-		return "3xxx"
+// closedAs returns the counter of connections that ended like that.
+func (s *coreStats) closedAs(how ending) *metrics.Counter {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.closes[how]
+	if n == nil {
+		label := fmt.Sprint(uint16(how.code))
+		if how.cause == CausePeer && how.code >= 3000 {
+			label = label[:1] + "xxx"
+		}
+		n = s.set.GetOrCreateCounter(fmt.Sprintf("throng_closes_total{cause=%q,code=%q}", how.cause, label))
+		s.closes[how] = n
 	}
-	return "4xxx"
+	return n
 }
 
 // String returns the cause as the metrics name it.

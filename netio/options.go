@@ -232,10 +232,6 @@ func checkOrigin(a string) error {
 	return nil
 }
 
-// Processors advises on GOMAXPROCS: a poller that waits in the kernel keeps
-// its processor for a while, so each gets one beside the cores.
-func Processors(cores, pollers int) int { return cores + pollers }
-
 // RaiseDescriptorLimit raises the process's soft limit of open files to its
 // hard limit and returns it.
 func RaiseDescriptorLimit() (int, error) {

@@ -88,11 +88,6 @@ func (k *parked) handler(events []unix.EpollEvent) (closed bool) {
 
 // take fetches events without waiting, and reports whether there are any.
 func (k *parked) take(fd uintptr) bool {
-	for {
-		n, err := unix.EpollWait(int(fd), k.events, 0)
-		if err != unix.EINTR {
-			k.n = max(n, 0)
-			return n > 0
-		}
-	}
+	k.n = fetchEvents(fd, k.events)
+	return k.n > 0
 }

@@ -2,7 +2,6 @@ package netio
 
 import (
 	"syscall"
-	"unsafe"
 
 	"github.com/cloudwego/netpoll"
 	"github.com/gobwas/ws"
@@ -23,7 +22,11 @@ func (c *Conn) onRead(netpoll.Poll) error {
 	}
 	n, errno := recv(c.op.FD, c.loop.buf)
 	if errno != 0 {
-		if errno != syscall.EAGAIN && errno != syscall.EINTR {
+		switch errno {
+		case syscall.EAGAIN, syscall.EINTR:
+		case syscall.ECONNRESET:
+			c.reset()
+		default:
 			c.die(CauseCut)
 		}
 		return nil
@@ -33,6 +36,15 @@ func (c *Conn) onRead(netpoll.Poll) error {
 	}
 	c.received(c.loop.buf[:n])
 	return nil
+}
+
+// reset gives up a connection that the peer has reset: it has hung up already.
+func (c *Conn) reset() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phase < phaseDead {
+		c.deadLocked(CauseCut)
+	}
 }
 
 // received takes bytes from the socket, which it overwrites.
@@ -432,14 +444,4 @@ func (c *Conn) currentPhase() phase {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.phase
-}
-
-// recv reads from a descriptor without waiting.
-func recv(fd int, b []byte) (int, syscall.Errno) {
-	n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(fd),
-		uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), syscall.MSG_DONTWAIT, 0, 0)
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(n), 0
 }

@@ -66,18 +66,17 @@ func newServer(o *Options) *Server {
 		proxied:    o.ProxyProtocol,
 		admission:  newAdmission(o.Admission, time.Now()),
 		logger:     o.Logger,
+		stats:      newCoreStats(o.Metrics),
 	}
 	co.counter, _ = o.Handler.(FrameCounter)
 	co.clock.tick, co.clock.start = tick, time.Now()
 	co.clock.advance()
 	co.memory = newMemory(o.Memory)
 	o.Memory.Watch(co.slots.holders)
-	co.stats.set = o.Metrics
 	co.live.init()
 	if o.TLS != nil {
 		co.handshakes = newHandshakes(o.TLS)
 	}
-	co.stats.set.GetOrCreateCounter(`throng_tls_handshakes_total{result="done"}`)
 	co.stats.set.GetOrCreateCounter(`throng_deflate_agreed_total{window="standard"}`)
 	s := &Server{
 		core:      co,
@@ -121,7 +120,7 @@ func (s *Server) open(o *Options) error {
 	}
 	s.gate.refill()
 	for _, address := range o.Listen {
-		fds, addr, err := bind(address, o.Listeners)
+		fds, addr, err := bind(address, o.Listeners, o.SendBuffer)
 		if err != nil {
 			return err
 		}

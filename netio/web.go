@@ -97,6 +97,7 @@ func (w *web) handOver(from *Conn, fd int, op *netpoll.FDOperator, stream *tlsSt
 	poll, client, proxy := from.loop.poll, from.client.addrPort(), from.origin.is(trusted)
 	w.givers.Go(func() {
 		poll.Free(op)
+		freeSendBuffer(fd)
 		conn, err := fileConn(fd)
 		if err != nil {
 			w.open.Add(-1)
@@ -270,6 +271,7 @@ func (w *web) adopt(rw http.ResponseWriter, r *http.Request) error {
 	var from origin
 	from.set(trusted, held.trusted)
 	from.set(secure, held.tls != nil)
+	from.set(roomy, true)
 	c := newConn(loops[int(w.next.Add(1))%len(loops)], fd, held.client, from)
 	c.in = w.core.newReader()
 	c.in.stash(b.Bytes())

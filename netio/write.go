@@ -11,7 +11,10 @@ import (
 const (
 	corkSize   = 64 << 10 // replies to one read that leave in one write
 	maxVectors = 16       // pieces in one write
-	sendFlags  = unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL
+	// plainSendBuffer is SO_SNDBUF of what net/http answers, where the kernel
+	// cannot be left to size it.
+	plainSendBuffer = 256 << 10
+	sendFlags       = unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL
 )
 
 // replyLocked sends a copy of frame, or queues it behind what waits.
@@ -214,3 +217,14 @@ func shutdownWrite(fd int) { _ = unix.Shutdown(fd, unix.SHUT_WR) } // fails only
 
 // shutdownBoth ends the stream in both directions, which the poller reports.
 func shutdownBoth(fd int) { _ = unix.Shutdown(fd, unix.SHUT_RDWR) } // fails only where the peer has gone
+
+// boundSendBuffer bounds what the kernel keeps of a stream. A failure leaves its
+// own bound.
+func boundSendBuffer(fd, size int) { _ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, size) }
+
+// freeSendBuffer has the kernel size the buffer again.
+func freeSendBuffer(fd int) {
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BUF_LOCK, 0) != nil { // before Linux 5.14
+		boundSendBuffer(fd, plainSendBuffer)
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -44,7 +43,6 @@ func serve(stop *stopSignals, cfg *config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	scheduleProcessors(cfg)
 	memory := limitMemory(cfg)
 	n, err := newNode(cfg, log, stop)
 	if err != nil {
@@ -127,20 +125,6 @@ func openCerts(cfg *config.Config, log *slog.Logger, set *metrics.Set) (*certs.S
 		Cert: t.Cert, Key: t.Key, ClientCA: t.ClientCA, Logger: log, Metrics: set,
 		ACME: certs.ACME{Hosts: t.ACMEHosts, Email: t.ACMEEmail, Directory: t.ACMEDirectory, Cache: filepath.Join(cfg.DataDir, acmeFolder)},
 	})
-}
-
-// scheduleProcessors gives Go's scheduler a processor for each poller beside the
-// cores, unless the environment says how many.
-func scheduleProcessors(cfg *config.Config) {
-	if os.Getenv("GOMAXPROCS") != "" {
-		return
-	}
-	cores := runtime.GOMAXPROCS(0)
-	pollers := cfg.Net.Pollers
-	if pollers == 0 {
-		pollers = cores
-	}
-	runtime.GOMAXPROCS(netio.Processors(cores, pollers))
 }
 
 // limitMemory has the garbage collector work harder as the heap comes near to what
