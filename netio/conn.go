@@ -155,11 +155,28 @@ func (c *Conn) Reply(frame []byte) {
 // was agreed on and makes it smaller. The payload is the caller's again when
 // ReplyMessage returns.
 func (c *Conn) ReplyMessage(op ws.OpCode, payload []byte) {
+	if c.window == proto.Plain && c.corkMessage(op, payload) {
+		return
+	}
 	pool := &c.loop.core.pool
 	frame := AppendFrame(pool.get(len(payload)+ws.MaxHeaderSize), op, payload)
 	frame = proto.DeflateFrame(frame, 0, c.window, 0)
 	c.Reply(frame)
 	pool.put(frame)
+}
+
+// corkMessage makes the frame of a reply where it will leave from. It reports
+// whether it was the turn of that: the connection's read is being handled, and
+// nothing waits.
+func (c *Conn) corkMessage(op ws.OpCode, payload []byte) bool {
+	c.mu.Lock()
+	cork := c.corked && c.phase == phaseOpen && c.out == nil && len(c.loop.cork)+len(payload)+ws.MaxHeaderSize <= corkSize
+	if cork {
+		c.loop.stats.framesOut.Add(1)
+		c.loop.cork = AppendFrame(c.loop.cork, op, payload)
+	}
+	c.mu.Unlock()
+	return cork
 }
 
 // Deliver sends one or more whole frames of a room. The bytes are shared: they

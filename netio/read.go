@@ -228,7 +228,6 @@ func (c *Conn) control(op ws.OpCode, payload []byte) bool {
 // than fits one turn.
 func (c *Conn) readOn() bool {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.phase == phaseOpen && c.out != nil && c.out.replies > int(c.maxReplies/4) {
 		c.flushLocked()
 		c.paused = c.phase == phaseOpen && c.out != nil && c.out.replies > int(c.maxReplies/4)
@@ -237,7 +236,9 @@ func (c *Conn) readOn() bool {
 		c.paused, c.yielded = true, true // the socket is likely to take bytes, which resumes it soon
 	}
 	c.muted = c.phase != phaseOpen
-	return !c.paused && c.phase <= phaseClosing
+	more := !c.paused && c.phase <= phaseClosing
+	c.mu.Unlock()
+	return more
 }
 
 // peerClosed answers the peer's close frame (RFC 6455, section 5.5.1).
@@ -442,6 +443,7 @@ func (c *Conn) accountIn() {
 // currentPhase returns the phase as it is now.
 func (c *Conn) currentPhase() phase {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.phase
+	p := c.phase
+	c.mu.Unlock()
+	return p
 }
