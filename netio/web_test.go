@@ -8,7 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // testPages answers with the method, the path and the body.
@@ -163,4 +166,48 @@ func TestUnixSocket(t *testing.T) {
 			leaveStaleSocket(t, path)
 		}
 	})
+}
+
+// TestSendBuffer: the send buffer of a WebSocket is bounded whichever way it came,
+// and that of plain HTTP is the kernel's to size.
+func TestSendBuffer(t *testing.T) {
+	const size = 20 << 10
+	option := func(fd, name int) int {
+		n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, name)
+		if err != nil {
+			t.Error(err)
+		}
+		return n
+	}
+	upgraded, plain := make(chan int, 1), make(chan int, 1)
+	r := newRecorder()
+	r.open = func(c *Conn) { upgraded <- option(c.op.FD, unix.SO_SNDBUF) }
+	pages := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		raw, err := r.Context().Value(webConnKey{}).(*webConn).socket.(syscall.Conn).SyscallConn()
+		if err == nil {
+			err = raw.Control(func(fd uintptr) { plain <- option(int(fd), unix.SO_BUF_LOCK) })
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	for network, address := range map[string]string{"tcp": "127.0.0.1:0", "unix": "unix:" + filepath.Join(t.TempDir(), "s")} {
+		t.Run(network, func(t *testing.T) {
+			s := start(t, Options{Handler: r, HTTP: pages, Listen: []string{address}, SendBuffer: size})
+			for _, first := range []string{"", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"} {
+				p := s.connect(t)
+				if p.send(first); first != "" {
+					p.answer()
+					if lock := <-plain; lock != 0 {
+						t.Errorf("the buffers of plain HTTP are locked: %d", lock)
+					}
+				}
+				p.send(upgradeRequest("/ws"))
+				p.answer()
+				if got := <-upgraded; got != 2*size { // the kernel doubles it
+					t.Errorf("after %q: SO_SNDBUF is %d, want %d", first, got, 2*size)
+				}
+			}
+		})
+	}
 }
