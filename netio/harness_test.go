@@ -24,7 +24,7 @@ import (
 )
 
 // patience bounds every wait of the tests. Nothing measures time by it.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // onPollers runs a test on each poller.
 func onPollers(t *testing.T, test func(t *testing.T, open func() (poller, error))) {

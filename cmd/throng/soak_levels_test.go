@@ -92,17 +92,22 @@ func (l levels) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// await waits until all levels are within their bounds, and returns them.
+// await waits until all levels are within their bounds, and returns them. It is
+// patient for as long as one of those that are not comes down.
 func (k *soak) await(after string, bounds levels) levels {
 	k.t.Helper()
 	const patience, interval = 90 * time.Second, 100 * time.Millisecond
-	began, over := time.Now(), make(levels)
+	began, over, lowest := time.Now(), make(levels), make(levels)
 	for end := began.Add(patience); ; <-time.After(interval) {
 		now, before := k.read(), over
 		over = make(levels)
 		for name, most := range bounds {
-			if now[name] > most {
-				over[name] = now[name]
+			if now[name] <= most {
+				continue
+			}
+			over[name] = now[name]
+			if low, seen := lowest[name]; !seen || now[name] < low {
+				lowest[name], end = now[name], time.Now().Add(patience)
 			}
 		}
 		if len(over) == 0 {
@@ -110,7 +115,7 @@ func (k *soak) await(after string, bounds levels) levels {
 			return now
 		}
 		if time.Now().After(end) {
-			k.t.Fatalf("%v after %s there are still %v; the bounds are %v", patience, after, over, bounds)
+			k.t.Fatalf("%v after %s there are still %v; the bounds are %v", time.Since(began).Round(interval), after, over, bounds)
 		}
 	}
 }

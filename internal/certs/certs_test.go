@@ -26,7 +26,7 @@ import (
 )
 
 // patience ends a test that waits for what never comes.
-const patience = 30 * time.Second
+const patience = 60 * time.Second
 
 // selfSigned returns a certificate for a name and its key, in PEM.
 func selfSigned(t *testing.T, name string, until time.Time) (cert, key []byte) {

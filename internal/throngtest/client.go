@@ -13,7 +13,7 @@ import (
 )
 
 // patience ends a test that waits for a frame that never comes.
-const patience = 30 * time.Second
+const patience = 60 * time.Second
 
 // DialOptions says how a client connects. The zero value offers no
 // subprotocol and no headers.
