@@ -29,6 +29,13 @@ func (h *Hub) History(m Member, name string, ns *proto.Namespace, req HistoryReq
 	})
 }
 
+// What is set aside for a page when its first message is there: messages, and
+// bytes of their content. A page that is larger grows.
+const (
+	fullPage  = 64
+	fullArena = 16 << 10
+)
+
 type historyJob struct {
 	room   *Room
 	member Member
@@ -72,6 +79,10 @@ func (r *Room) page(req *HistoryRequest) (*proto.Event, *proto.Error) {
 	more := false
 	err := r.read(rg, func(m *proto.Message) bool {
 		n := len(page.Messages)
+		if n == 0 { // pages are mostly of one kind of message, and asked for in full
+			page.Messages = make([]proto.Message, 0, min(limit, fullPage))
+			arena = make([]byte, 0, min(limit*len(m.Content), fullArena))
+		}
 		if n == limit || n > 0 && len(arena)+len(m.Content) > limits.HistoryBytes {
 			more = true
 			return false
