@@ -53,14 +53,20 @@ func points[T int | uint64](sizes []T, args func(codec string, size T) []string)
 	return sides
 }
 
+// wholeRSS is what the process occupies with all connections, after a message in
+// every room.
+func wholeRSS(m *measured) float64 {
+	return float64(m.Server.Before) + m.Connections.AfterRSS*float64(m.Options.Connections)
+}
+
 func byConnections(p *plan) cell {
 	var sides []side
 	for _, n := range some(p, []int{1000, 4000, p.Crowd}) {
 		sides = append(sides, side{name: sideThrong, x: float64(n), server: throng, args: p.conn("json", n, p.Settle.String())})
 	}
 	return cell{
-		name: curvePrefix + "RSS of a connection, by connections", rounds: 1, sides: sides,
-		curve: &axes{x: "connections", unit: inBytes, cost: afterRSS},
+		name: curvePrefix + "RSS of the server, by connections", rounds: 1, sides: sides,
+		curve: &axes{x: "connections", unit: inBytes, cost: wholeRSS},
 	}
 }
 

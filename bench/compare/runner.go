@@ -39,6 +39,7 @@ type run struct {
 
 // measured is what the figures are made of.
 type measured struct {
+	Options    struct{ Connections int }
 	Seconds    float64
 	Sent       uint64
 	Delivered  uint64

@@ -176,6 +176,13 @@ func (w *world) cut(c *client) {
 	}
 }
 
+// closed reports whether the server has closed the connection: what the client
+// sends from then on is lost.
+func (c *client) closed() bool {
+	_, _, code := c.conn.state()
+	return code != 0
+}
+
 func (c *client) hangUp() {
 	if c.session != nil {
 		c.session.Closed("")

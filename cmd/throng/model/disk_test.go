@@ -54,7 +54,9 @@ func (w *world) failDisk(c *client, r *truth, n, m int) {
 				}
 			}
 		}).acks = msg
-		w.calm()
+		if w.calm(); c.closed() {
+			break
+		}
 	}
 	time.Sleep(faultTime)
 	synctest.Wait()
