@@ -67,23 +67,11 @@ func (echo) Drained(*Conn)                                 {}
 func (echo) Expired(*Conn)                                 {}
 func (echo) Closed(*Conn, CloseCause)                      {}
 
-// buffered echoes from one buffer: the race detector has the pool forget its own at
-// random.
-type buffered struct {
-	echo
-	frame []byte
-}
-
-func (h *buffered) Message(c *Conn, op ws.OpCode, payload []byte) {
-	h.frame = AppendFrame(h.frame[:0], op, payload)
-	c.Reply(h.frame)
-}
-
 // TestHotPathAllocations: delivering to an open socket with an empty outbox
 // allocates nothing, and neither does reading a small frame and answering it,
 // or a control frame.
 func TestHotPathAllocations(t *testing.T) {
-	c, other := bare(t, &buffered{})
+	c, other := bare(t, echo{})
 	buf := make([]byte, 64<<10)
 	frame := small(1)
 	read := func(b []byte) func() {

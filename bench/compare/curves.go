@@ -54,7 +54,7 @@ func points[T int | uint64](sizes []T, args func(codec string, size T) []string)
 }
 
 // wholeRSS is what the process occupies with all connections, after a message in
-// every room.
+// every room. Before them it shares nothing, so that its PSS is its RSS.
 func wholeRSS(m *measured) float64 {
 	return float64(m.Server.Before) + m.Connections.AfterRSS*float64(m.Options.Connections)
 }

@@ -69,6 +69,11 @@ func TestFound(t *testing.T) {
 			{Do: "clock", Client: 3, Room: 4, N: 15, M: 29},
 			{Do: "join", Client: 2, Room: 4, N: 25, M: 18},
 		}},
+		{"the model's own: an author is closed as too slow between two of its messages", []step{
+			{Do: "join", Client: 1, Room: 5, N: 30, M: 10},
+			{Do: "join", Client: 2, Room: 5, N: 0, M: 9},
+			{Do: "publish", Client: 1, Room: 5, N: 11, M: 28},
+		}},
 	} {
 		if err := run(t, f.program, faults{}); err != nil {
 			t.Errorf("%s: %v", f.bug, err)
