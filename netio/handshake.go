@@ -124,8 +124,7 @@ func (c *Conn) takeHead() []byte {
 func (c *Conn) readProxyHeader(b []byte) (rest []byte, whole bool) {
 	h, err := parseProxyHeader(b)
 	if err != nil {
-		c.refuse(proto.ErrBadHandshake.With("%v", err))
-		c.loop.core.pool.put(c.takeHead())
+		c.refuseKept(proto.ErrBadHandshake.With("%v", err))
 		return nil, false
 	}
 	if h.size == 0 {
@@ -311,11 +310,12 @@ func (c *Conn) handshakeLate() {
 	c.refuseKept(proto.ErrHandshakeTimeout.New())
 }
 
-// refuseKept refuses a handshake of which something is kept, and lets go of that.
+// refuseKept refuses a handshake of which something is kept. It lets go of that
+// first: who has been answered holds nothing.
 func (c *Conn) refuseKept(err *proto.Error) {
-	c.refuse(err)
 	c.loop.core.pool.put(c.takeHead())
 	c.accountIn()
+	c.refuse(err)
 }
 
 // giveAway hands a plain HTTP request to net/http. The descriptor and the
